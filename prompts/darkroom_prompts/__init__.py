@@ -1,0 +1,1 @@
+"""Prompts for real jobs, as MCP prompts."""

@@ -1,0 +1,1 @@
+"""The only code that decodes, encodes, loads models, batches and reports progress."""

@@ -1,0 +1,1 @@
+"""Wire forms in, jobs on, answers out."""

@@ -1,0 +1,1 @@
+"""Pictures with their versions and recipes."""

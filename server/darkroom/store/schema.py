@@ -1,0 +1,120 @@
+"""The tables. Times are seconds since the epoch (UTC); documents are JSON; every owned row names its owner."""
+
+import sqlalchemy as sa
+
+__all__ = ["images", "job_items", "jobs", "metadata", "quarantine", "results", "uploads", "workflows"]
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+images = sa.Table(
+    "images",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),  # img_ + 26 characters of base32
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("format", sa.String(16), nullable=False),
+    sa.Column("media_type", sa.String(80), nullable=False),
+    sa.Column("width", sa.Integer),  # null for files that are no pictures
+    sa.Column("height", sa.Integer),
+    sa.Column("frames", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("name", sa.String(200), nullable=False),  # cleaned; for people, never for the disk
+    sa.Column("parent", sa.String(40)),  # the image this one was made from
+    sa.Column("root", sa.String(40), nullable=False),  # first of the version chain
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("tool", sa.String(80)),  # null for what came in from outside
+    sa.Column("steps", sa.JSON, nullable=False, server_default="[]"),  # the plan that led from parent to here
+    sa.Column("facts", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Index("ix_images_owner_created", "owner", "created_at"),
+    sa.Index("ix_images_owner_sha256", "owner", "sha256"),
+    sa.Index("ix_images_root", "root"),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(40), nullable=False, unique=True),  # job_ + 26 characters of base32
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("tool", sa.String(80), nullable=False),
+    sa.Column("request", sa.JSON, nullable=False),  # plan, items with their inputs, limits
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("turn", sa.Float, nullable=False, server_default="0"),  # the owner's virtual time: fair order
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("lease_owner", sa.String(64)),
+    sa.Column("lease_until", sa.Float),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("progress", sa.Float, nullable=False, server_default="0"),
+    sa.Column("message", sa.String(200), nullable=False, server_default=""),
+    sa.Column("result", sa.JSON),
+    sa.Column("error", sa.JSON),
+    sa.Column("idempotency_key", sa.String(200)),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("started_at", sa.Float),
+    sa.Column("finished_at", sa.Float),
+    sa.UniqueConstraint("owner", "idempotency_key"),
+    sa.Index("ix_jobs_claim", "state", "priority", "turn", "seq"),
+    sa.Index("ix_jobs_owner_created", "owner", "created_at"),
+)
+
+job_items = sa.Table(
+    "job_items",
+    metadata,
+    sa.Column("job", sa.String(40), primary_key=True),
+    sa.Column("item", sa.Integer, primary_key=True),
+    sa.Column("result", sa.JSON),  # set once the item is done: a rerun looks it up
+    sa.Column("error", sa.JSON),
+)
+
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("digest", sa.String(64), primary_key=True),  # of plan, input bytes, version and models
+    sa.Column("result", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+)
+
+workflows = sa.Table(
+    "workflows",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),  # wf_ + 26 characters of base32
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("tool", sa.String(80), nullable=False),  # the MCP name: wf_<slug>_<6>
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.UniqueConstraint("owner", "name"),
+    sa.UniqueConstraint("owner", "tool"),
+)
+
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),  # upl_ + 26 characters of base32
+    sa.Column("token_sha256", sa.String(64), nullable=False, unique=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("image", sa.String(40)),  # set once the one upload arrived
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+)
+
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("deaths", sa.Integer, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)

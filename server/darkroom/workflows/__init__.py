@@ -1,0 +1,1 @@
+"""Saved pipelines that compile to tools."""

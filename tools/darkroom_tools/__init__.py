@@ -1,0 +1,1 @@
+"""The image tools of Darkroom, usable without the server."""

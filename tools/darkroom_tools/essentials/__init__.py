@@ -1,0 +1,4 @@
+"""Essentials.
+
+Size, crop, orientation, format and weight of a picture.
+"""

@@ -1,0 +1,148 @@
+"""Pictures as tools see them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
+
+from darkroom_tools.native import pyvips
+
+__all__ = ["Encoding", "File", "Format", "Image", "Source"]
+
+Format = Literal["jpeg", "png", "webp", "avif", "tiff", "gif", "heif"]
+"""Formats that the core reads and writes. `heif` is AV1 in a HEIF container."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Facts of the file a picture came from, before anything was applied to it.
+
+    Attributes:
+        format: Type by the leading bytes, such as `jpeg`.
+        bytes: Size of the file.
+        header: The file as opened, header only: original bands, orientation, profile and metadata fields.
+        orientation: EXIF orientation 1 to 8; it is already applied to `Image.pixels`.
+        profile: Description of the embedded ICC profile, None without one.
+        metadata: Which of `exif`, `gps`, `xmp`, `iptc`, `icc` the file holds.
+    """
+
+    format: str
+    bytes: int
+    header: "pyvips.Image"
+    orientation: int = 1
+    profile: str | None = None
+    metadata: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How the result will be written; carried to the one final encode, so it is no pixel step.
+
+    Attributes:
+        format: None keeps the format of the source.
+        quality: 1 to 100, None for the format's default (JPEG 80, WebP 80, AVIF 50). For PNG and GIF less than
+            100 means a palette.
+        target_bytes: Largest wanted size; the encoder searches the best quality that fits and says if none does.
+        background: `#RRGGBB` under transparent pixels where the format has no alpha.
+    """
+
+    format: Format | None = None
+    quality: int | None = None
+    target_bytes: int | None = None
+    background: str = "#FFFFFF"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture: lazy pixels with what is known of it. Immutable; tools answer with a new one.
+
+    Attributes:
+        pixels: Grey or sRGB, 8 or 16 bits a band, alpha (not premultiplied) last; upright. The frames of an
+            animation stand below one another, as libvips stacks them (`page-height`, `delay`, `loop`).
+        source: The file it came from.
+        encoding: How the result is to be written.
+        facts: JSON-ready results beside the picture, such as `similarity`; the reply shows them.
+        warnings: Sentences for the caller.
+        reload: Set on a freshly decoded picture only: opens the file again at a scale in 0..1 or a little above,
+            where the decoder can skip detail cheaply. Use `reduced`.
+    """
+
+    pixels: "pyvips.Image"
+    source: Source
+    encoding: Encoding = field(default_factory=Encoding)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    reload: "Callable[[float], pyvips.Image] | None" = None
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return int(self.pixels.width)
+
+    @property
+    def height(self) -> int:
+        """Pixels down, of one frame."""
+        return int(self.pixels.get_page_height())
+
+    @property
+    def frames(self) -> int:
+        """Number of frames; 1 for a still."""
+        return int(self.pixels.height) // self.height
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last band is alpha."""
+        return bool(self.pixels.hasalpha())
+
+    def reduced(self, scale: float) -> "pyvips.Image":
+        """The pixels for a reduction to `scale` (0..1): at least twice that size, and cheaper to decode if possible."""
+        return self.reload(scale) if self.reload is not None else self.pixels
+
+    def with_pixels(self, pixels: "pyvips.Image", *, frame_height: int | None = None) -> Self:
+        """The same picture with other pixels; `frame_height` where the frames of an animation changed height."""
+        if self.frames > 1:
+            pixels = pixels.copy()
+            pixels.set_type(pyvips.GValue.gint_type, "page-height", frame_height or self.height)
+        return replace(self, pixels=pixels, reload=None)
+
+    def map_frames(self, change: "Callable[[pyvips.Image], pyvips.Image]") -> Self:
+        """Apply `change` to each frame; all results must have one size."""
+        if self.frames == 1:
+            return replace(self, pixels=change(self.pixels), reload=None)
+        height = self.height
+        changed = [change(self.pixels.crop(0, n * height, self.width, height)) for n in range(self.frames)]
+        stacked = pyvips.Image.arrayjoin(changed, across=1).copy()
+        for name in ("delay", "loop", "n-pages"):
+            if self.pixels.get_typeof(name):
+                stacked.set_type(self.pixels.get_typeof(name), name, self.pixels.get(name))
+        return self.with_pixels(stacked, frame_height=changed[0].height)
+
+    def encode_as(self, **changes: Any) -> Self:
+        """Change how the result will be written: any field of `Encoding`."""
+        return replace(self, encoding=replace(self.encoding, **changes))
+
+    def with_facts(self, **facts: Any) -> Self:
+        """Add results that the reply shows beside the picture."""
+        return replace(self, facts={**self.facts, **facts})
+
+    def warn(self, text: str) -> Self:
+        """Add a sentence that the reply shows as a warning."""
+        return replace(self, warnings=(*self.warnings, text))
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """Bytes that are a result or an input as they are: PDF, ZIP, SVG, or a picture whose pixels stay untouched.
+
+    Attributes:
+        data: The whole file.
+        media_type: IANA media type.
+        extension: Without the dot; the server names the file.
+        facts: JSON-ready results beside it.
+        warnings: Sentences for the caller.
+    """
+
+    data: bytes
+    media_type: str
+    extension: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,4 @@
+"""Watermark & Overlay.
+
+Text and pictures on top of a picture.
+"""

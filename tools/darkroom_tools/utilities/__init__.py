@@ -1,0 +1,4 @@
+"""Utilities.
+
+Facts about pictures and differences between them.
+"""
