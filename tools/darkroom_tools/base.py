@@ -36,6 +36,7 @@ __all__ = [
 Output = Literal["image", "images", "file", "files", "report"]
 
 IMAGE_HELP = "Handle img_…, file path, https URL or data URI"
+SAME_FORMS = "Same forms as image"
 
 
 class Report(BaseModel):
@@ -161,7 +162,7 @@ class Tool:
         schema = compact_schema(self.settings)
         images: dict[str, Any] = {}
         for image in self.inputs:
-            one = {"type": "string", "description": IMAGE_HELP if image.name == "image" else "Same forms as image"}
+            one = {"type": "string", "description": IMAGE_HELP if image.name == "image" else SAME_FORMS}
             images[image.name] = {"type": "array", "items": one, "minItems": 1} if image.many else one
         required = [i.name for i in self.inputs if i.required] + schema.get("required", [])
         return {

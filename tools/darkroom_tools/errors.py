@@ -14,6 +14,7 @@ DarkroomError            code              HTTP status
 │   └── OutOfMemory        OUT_OF_MEMORY
 ├── Cancelled            CANCELLED         499
 ├── ModelNotInstalled    MODEL_NOT_INSTALLED 501
+├── ModelInvalid         MODEL_INVALID     501
 ├── RuntimeNotInstalled  RUNTIME_NOT_INSTALLED 501
 └── (the server adds NotFound, PathNotAllowed, Overloaded … in darkroom.errors)
 ```
@@ -31,12 +32,13 @@ class DarkroomError(Exception):
     Args:
         message: One or two plain sentences: what came, what is allowed, what to do.
         details: JSON-ready facts for programs, such as `field`, `got`, `allowed`, `nearest`, `limit`.
-        code: Overrides the class's stable code where one class serves several (see `LimitExceeded`).
+        code: One of the class's `other_codes` instead of its own (see `LimitExceeded`).
     """
 
     code: str = "INTERNAL"
     status: int = 500
     retryable: ClassVar[bool] = False
+    other_codes: ClassVar[tuple[str, ...]] = ()
     by_code: ClassVar[dict[str, type["DarkroomError"]]] = {}
 
     def __init__(self, message: str, *, code: str | None = None, **details: Any) -> None:
@@ -48,7 +50,8 @@ class DarkroomError(Exception):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        DarkroomError.by_code.setdefault(cls.code, cls)
+        for code in (cls.code, *vars(cls).get("other_codes", ())):
+            DarkroomError.by_code.setdefault(code, cls)
 
     def to_wire(self) -> dict[str, Any]:
         """The error as JSON: `{"code", "error", "details"}`."""
@@ -75,6 +78,7 @@ class InvalidImage(DarkroomError):
     """The bytes are no readable image of the type that their first bytes announce."""
 
     code = "INVALID_IMAGE"
+    other_codes = ("EMPTY_FILE",)
     status = 400
 
 
@@ -89,6 +93,7 @@ class LimitExceeded(DarkroomError):
     """An input is over a limit; `code` names which: IMAGE_TOO_LARGE, FILE_TOO_LARGE, TOO_MANY_FRAMES, …"""
 
     code = "IMAGE_TOO_LARGE"
+    other_codes = ("FILE_TOO_LARGE", "METADATA_TOO_LARGE", "TOO_MANY_FRAMES")
     status = 413
 
 
@@ -142,6 +147,13 @@ class ModelNotInstalled(DarkroomError):
     """The model asked for is not on this machine; the text holds the command that installs it."""
 
     code = "MODEL_NOT_INSTALLED"
+    status = 501
+
+
+class ModelInvalid(DarkroomError):
+    """The model's file is damaged, needs more than itself, or is not the model that the tool expects."""
+
+    code = "MODEL_INVALID"
     status = 501
 
 

@@ -57,8 +57,8 @@ class Settings(BaseModel):
             raise explain(error, cls) from error
 
     def to_wire(self) -> dict[str, Any]:
-        """The settings that differ from their defaults, in wire form."""
-        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        """The settings that the caller gave, in wire form; parsing them again gives the same settings."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def wire_names(model: type[BaseModel]) -> list[str]:

@@ -1,0 +1,70 @@
+"""Pictures that programs forget: every kind that a tool must take."""
+
+import io
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["ODD_PICTURES", "TEST_PHOTO"]
+
+
+def _noise(*shape: int, top: int = 256, kind: Any = np.uint8) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).integers(0, top, shape).astype(kind)
+
+
+def _saved(image: Image.Image, format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def _smooth(width: int, height: int) -> Image.Image:
+    y, x = np.mgrid[0:height, 0:width]
+    red, green = 255 * x / max(width - 1, 1), 255 * y / max(height - 1, 1)
+    disc = ((x - width / 2) ** 2 + (y - height / 2) ** 2 < (min(width, height) / 3) ** 2) * 255
+    return Image.fromarray(np.stack([red, green, disc], -1).astype(np.uint8))
+
+
+def _frames(count: int) -> list[Image.Image]:
+    return [_smooth(40, 30).rotate(n * 20) for n in range(count)]
+
+
+def _turned() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return _saved(_smooth(60, 40), "JPEG", exif=exif)
+
+
+def _animated(format: str) -> bytes:
+    first, *rest = _frames(3)
+    return _saved(first, format, save_all=True, append_images=rest, duration=[50, 100, 150], loop=0)
+
+
+TEST_PHOTO = _saved(_smooth(160, 120), "JPEG", quality=92)
+"""A small picture without peculiarities."""
+
+_MAKERS: dict[str, Callable[[], bytes]] = {
+    "one pixel": lambda: _saved(Image.fromarray(_noise(1, 1, 3)), "PNG"),
+    "very wide": lambda: _saved(Image.fromarray(_noise(1, 20_000, 3)), "PNG"),
+    "very tall": lambda: _saved(Image.fromarray(_noise(3_000, 1, 3)), "PNG"),
+    "grey": lambda: _saved(_smooth(50, 40).convert("L"), "JPEG"),
+    "grey with alpha": lambda: _saved(_smooth(50, 40).convert("LA"), "PNG"),
+    "alpha": lambda: _saved(Image.fromarray(_noise(40, 50, 4)), "PNG"),
+    "one bit": lambda: _saved(_smooth(50, 40).convert("1"), "PNG"),
+    "palette": lambda: _saved(_smooth(50, 40).quantize(16), "PNG"),
+    "palette with transparency": lambda: _saved(_smooth(50, 40).quantize(16), "PNG", transparency=3),
+    "16 bit grey": lambda: _saved(Image.fromarray(_noise(40, 50, top=65536, kind=np.uint16)), "PNG"),
+    "CMYK": lambda: _saved(_smooth(50, 40).convert("CMYK"), "JPEG"),
+    "progressive": lambda: _saved(_smooth(50, 40), "JPEG", progressive=True),
+    "turned by EXIF": _turned,
+    "animated GIF": lambda: _animated("GIF"),
+    "animated WebP": lambda: _animated("WEBP"),
+    "TIFF": lambda: _saved(_smooth(50, 40), "TIFF", compression="tiff_lzw"),
+    "WebP with alpha": lambda: _saved(Image.fromarray(_noise(40, 50, 4)), "WEBP", lossless=True),
+    "AVIF": lambda: _saved(_smooth(50, 40), "AVIF"),
+}
+ODD_PICTURES: Mapping[str, bytes] = MappingProxyType({name: make() for name, make in _MAKERS.items()})
+"""Files by what is odd about them."""
