@@ -5,6 +5,7 @@ from darkroom_tools.errors import DarkroomError
 __all__ = [
     "Conflict",
     "DarkroomError",
+    "DatabaseBusy",
     "FetchFailed",
     "Forbidden",
     "JobInterrupted",
@@ -70,6 +71,14 @@ class Overloaded(DarkroomError):
     """The queue is full; `details["retryAfter"]` says in how many seconds to try again."""
 
     code = "OVERLOADED"
+    status = 503
+    retryable = True
+
+
+class DatabaseBusy(DarkroomError):
+    """Another process kept the database locked; nothing was changed."""
+
+    code = "DATABASE_BUSY"
     status = 503
     retryable = True
 

@@ -45,6 +45,7 @@ class ScriptedJobs:
     def __init__(self, library: "Store", tasks: anyio.abc.TaskGroup) -> None:
         self.store = library
         self.work: Work = self.resize_nothing
+        self.stopping = False
         self.accepted: list[tuple[Tool, dict[str, Any]]] = []
         self._tasks = tasks
         self._jobs: dict[str, Job] = {}
@@ -284,7 +285,9 @@ async def serving_http(server: Server[Any]) -> AsyncIterator[str]:
     config = uvicorn.Config(server.streamable_http_app(), port=0, http="h11", log_level="warning")
     listener = config.bind_socket()
     web = uvicorn.Server(config)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(web.serve, [listener])
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-        web.should_exit = True
+    listener.listen()  # connections wait until the server takes them
+    with listener:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(web.serve, [listener])
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+            web.should_exit = True

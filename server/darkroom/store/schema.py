@@ -2,14 +2,14 @@
 
 import sqlalchemy as sa
 
-__all__ = ["images", "job_items", "jobs", "metadata", "quarantine", "results", "uploads", "workflows"]
+__all__ = ["images", "job_blobs", "job_items", "jobs", "metadata", "quarantine", "results", "uploads", "workflows"]
 
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(column_0_label)s",
-        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
         "pk": "pk_%(table_name)s",
     }
 )
@@ -36,6 +36,7 @@ images = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Index("ix_images_owner_created", "owner", "created_at"),
     sa.Index("ix_images_owner_sha256", "owner", "sha256"),
+    sa.Index("ix_images_sha256", "sha256"),
     sa.Index("ix_images_root", "root"),
 )
 
@@ -60,12 +61,14 @@ jobs = sa.Table(
     sa.Column("error", sa.JSON),
     sa.Column("idempotency_key", sa.String(200)),
     sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("item_count", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("done", sa.Integer, nullable=False, server_default="0"),  # items with a result or an error
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("started_at", sa.Float),
     sa.Column("finished_at", sa.Float),
     sa.UniqueConstraint("owner", "idempotency_key"),
     sa.Index("ix_jobs_claim", "state", "priority", "turn", "seq"),
-    sa.Index("ix_jobs_owner_created", "owner", "created_at"),
+    sa.Index("ix_jobs_owner_state", "owner", "state", "turn"),
 )
 
 job_items = sa.Table(
@@ -75,6 +78,14 @@ job_items = sa.Table(
     sa.Column("item", sa.Integer, primary_key=True),
     sa.Column("result", sa.JSON),  # set once the item is done: a rerun looks it up
     sa.Column("error", sa.JSON),
+)
+
+job_blobs = sa.Table(
+    "job_blobs",
+    metadata,
+    sa.Column("job", sa.String(40), primary_key=True),
+    sa.Column("sha256", sa.String(64), primary_key=True),  # bytes that this unfinished job still needs
+    sa.Index("ix_job_blobs_sha256", "sha256"),
 )
 
 results = sa.Table(

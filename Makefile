@@ -1,0 +1,42 @@
+# Every command sets up what it needs: only Python 3.11+ and make are taken for granted.
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := $(UV) run --frozen --quiet
+
+.PHONY: demo test check bench docs fix test-gpu conformance clean
+
+demo: $(UV)            ## the main job: a real photo through real tools over stdio
+	@$(UV) sync --frozen --quiet --no-dev
+	@$(UV) run --frozen --quiet --no-dev python examples/demo.py
+
+test: $(UV)            ## all tests
+	@$(RUN) pytest -q -n auto
+
+check: $(UV)           ## lint, types, architecture, generated files
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+	@$(RUN) lint-imports
+	@$(RUN) darkroom docs --check
+
+bench: $(UV)           ## measured comparisons; each prints ratios
+	@$(RUN) python -m benchmarks
+
+docs: $(UV)            ## write what is generated from the schemas
+	@$(RUN) darkroom docs
+
+fix: $(UV)             ## what can be put right by itself
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
+
+conformance: $(UV)     ## the official MCP conformance suite (needs Node)
+	@$(RUN) pytest -q tests/conformance
+
+test-gpu: $(UV)        ## the engine on a CUDA device
+	@$(RUN) pytest -q -m gpu tests/gpu
+
+.uv/bin/uv:
+	@$(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+clean:
+	rm -rf .venv .uv .demo dist

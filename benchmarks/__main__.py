@@ -1,0 +1,9 @@
+"""Run all comparisons, or those named: `python -m benchmarks resize ping`."""
+
+import importlib
+import sys
+
+ALL = ("resize", "pipeline", "noop", "ping", "startup", "tokens")
+
+for name in sys.argv[1:] or ALL:
+    importlib.import_module(f"benchmarks.{name}").main()

@@ -1,0 +1,44 @@
+"""What a caller can call: built-in tools and saved workflows, one list."""
+
+from collections.abc import Mapping
+
+from darkroom.errors import NotFound
+from darkroom.principal import Principal
+from darkroom.workflows.service import Workflows
+from darkroom_tools.base import Tool
+from darkroom_tools.registry import builtin_tools
+from darkroom_tools.settings import nearest
+
+__all__ = ["Catalog"]
+
+
+class Catalog:
+    """All tools of a principal under their MCP names."""
+
+    def __init__(self, workflows: Workflows) -> None:
+        self._workflows = workflows
+
+    @property
+    def builtin(self) -> Mapping[str, Tool]:
+        """Built-in tools by id."""
+        return builtin_tools()
+
+    def tools_for(self, principal: Principal) -> list[Tool]:
+        """Built-in tools and the principal's workflows, each group by name."""
+        return [*self.builtin.values(), *self._workflows.tools(principal)]
+
+    def find(self, principal: Principal, name: str) -> Tool:
+        """The tool of that name; kebab-case and snake_case are the same.
+
+        Raises:
+            NotFound: With the nearest name.
+        """
+        wanted = name.replace("_", "-")
+        if (builtin := self.builtin.get(wanted)) is not None:
+            return builtin
+        tools = {tool.id: tool for tool in self._workflows.tools(principal)}
+        if wanted in tools:
+            return tools[wanted]
+        near = nearest(name, [*self.builtin, *tools])
+        hint = f" Did you mean {near.replace('-', '_')!r}?" if near else ""
+        raise NotFound(f"There is no tool {name[:60]!r}.{hint}", nearest=near)

@@ -1,0 +1,211 @@
+"""What the subcommands do that run in this process: serve, stop, models, docs, doctor."""
+
+import importlib.util
+import logging
+import os
+import platform
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from darkroom import __version__
+from darkroom.asgi import is_loopback
+from darkroom.config import Config
+from darkroom.docs import stale_files, write_files
+from darkroom.engine import model_store
+from darkroom.engine.sandbox import kernel_support
+from darkroom.paths import DataDir, data_dir
+from darkroom.serve import AlreadyRunning, all_pages, hold_lock, running_pid, serve_standalone
+from darkroom.serve import serve as serve_process
+from darkroom_tools.errors import DarkroomError
+
+__all__ = ["docs", "doctor", "models", "serve", "standalone", "stop"]
+
+STOP_SECONDS = 35.0
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+AI_COMMAND = "uv tool install 'darkroom-mcp[ai]' (in a checkout: uv sync --extra ai)"
+
+
+def serve(
+    chosen_data_dir: str | None, host: str | None, port: int | None, *, background: bool, idle_seconds: float | None
+) -> int:
+    """Serve in the foreground, or for a relay; the exit status."""
+    config = _config(chosen_data_dir, host, port)
+    if not is_loopback(config.host) and config.token is None and not background:
+        return _fail(
+            f"{config.host} can be reached from other machines. Set DARKROOM_TOKEN to a long random value first; "
+            "every request must then carry it."
+        )
+    where = data_dir(config.data_dir)
+    _log_to_stderr()
+    try:
+        with hold_lock(where):
+            anyio.run(_serving, config, background, idle_seconds)
+    except AlreadyRunning:
+        if background:
+            return 0
+        return _fail(
+            f"Process {running_pid(where)} already serves this data directory. End it with `darkroom stop`, or "
+            "choose another folder with --data-dir."
+        )
+    except OSError as error:
+        return _fail(f"{config.host}:{config.port} cannot be listened on: {error.strerror or error}.")
+    return 0
+
+
+def standalone(chosen_data_dir: str | None, roots: Sequence[Path]) -> int:
+    """Serve one client on standard input and output without a shared server; the exit status."""
+    config = _config(chosen_data_dir, None, None)
+    where = data_dir(config.data_dir)
+    _log_to_stderr()
+    try:
+        with hold_lock(where):
+            anyio.run(serve_standalone, config, roots)
+    except AlreadyRunning:
+        return _fail("A server already runs on this data directory; `darkroom mcp` without --standalone joins it.")
+    return 0
+
+
+def stop(chosen_data_dir: str | None) -> int:
+    """End the server of the data directory and wait until it is gone; the exit status."""
+    where = data_dir(chosen_data_dir)
+    pid = running_pid(where)
+    if pid is None:
+        sys.stdout.write("No server runs on this data directory.\n")
+        return 0
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        if running_pid(where) != pid:
+            sys.stdout.write(f"Process {pid} has ended.\n")
+            return 0
+        time.sleep(0.05)
+    return _fail(f"Process {pid} is still finishing its jobs.")
+
+
+def models(chosen_data_dir: str | None, action: str, identifier: str | None, file: Path | None) -> int:
+    """List, import, verify or remove model files; the exit status."""
+    folder = data_dir(chosen_data_dir).models
+    try:
+        if action == "import":
+            if identifier is None or file is None:
+                return _fail("Give an id and a file: darkroom models import u2net u2net.onnx")
+            done = model_store.import_model(folder, identifier, file)
+            sys.stdout.write(f"{done.id}  {done.bytes:,} bytes  sha256 {done.sha256}\n")
+        elif action == "remove" and identifier is not None:
+            model_store.remove_model(folder, identifier)
+            sys.stdout.write(f"{identifier} is removed.\n")
+        elif action == "verify":
+            for name in [identifier] if identifier else model_store.installed_models(folder):
+                model_store.verify_model(folder, name)
+                sys.stdout.write(f"{name}  ok\n")
+        elif action == "list":
+            for found in model_store.installed_models(folder).values():
+                sys.stdout.write(f"{found.id}  {found.bytes:,} bytes  sha256 {found.sha256}  added {found.added}\n")
+        else:
+            return _fail("Give the id of a model; `darkroom models` lists them.")
+    except DarkroomError as error:
+        return _fail(error.message)
+    return 0
+
+
+def docs(*, check: bool) -> int:
+    """Write the generated documentation into the working directory, or say what is stale; the exit status."""
+    if check:
+        stale = stale_files(Path.cwd(), all_pages())
+        return _fail(f"Stale: {', '.join(path.name for path in stale)}. Run `darkroom docs`.") if stale else 0
+    for path in write_files(Path.cwd(), all_pages()):
+        sys.stdout.write(f"wrote {path.name}\n")
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor.
+
+    Attributes:
+        subject: What was looked at.
+        fact: What was found.
+        fix: What to do about it; None if all is well.
+    """
+
+    subject: str
+    fact: str
+    fix: str | None = None
+
+
+def doctor(chosen_data_dir: str | None) -> int:
+    """Print what is here and what is missing with the exact fix; the exit status is 1 if something must be fixed."""
+    findings = list(_examine(data_dir(chosen_data_dir)))
+    for finding in findings:
+        mark = "!" if finding.fix else "✓"
+        sys.stdout.write(f"{mark} {finding.subject}: {finding.fact}\n")
+        if finding.fix:
+            sys.stdout.write(f"    {finding.fix}\n")
+    return 0
+
+
+def _examine(where: DataDir) -> Iterator[Finding]:
+    yield Finding("Darkroom", f"{__version__} on Python {platform.python_version()}, {platform.system()}")
+    try:
+        where.create()
+        free = shutil.disk_usage(where.root).free
+        fix = "Free some space: below 512 MB nothing is accepted." if free < 2**30 else None
+        yield Finding("data directory", f"{where.root}, {free / 2**30:.1f} GiB free", fix)
+    except OSError as error:
+        yield Finding("data directory", f"{where.root}: {error.strerror}", "Choose another with --data-dir DIR.")
+        return
+    pid = running_pid(where)
+    yield Finding("server", f"process {pid} runs" if pid else "none runs; `darkroom mcp` starts one when needed")
+    yield _imaging()
+    support = kernel_support()
+    fix = (
+        None
+        if support == "full"
+        else "Results are the same; for full isolation use Linux with landlock and libseccomp2."
+    )
+    yield Finding("sandbox", support, fix)
+    has_runtime = importlib.util.find_spec("onnxruntime") is not None
+    yield Finding(
+        "ONNX Runtime",
+        "installed" if has_runtime else "not installed; tools use their defaults without models",
+        None if has_runtime else f"For models: {AI_COMMAND}",
+    )
+    installed = ", ".join(model_store.installed_models(where.models))
+    yield Finding(
+        "models", installed or "none", None if installed else "For finer cut-outs: darkroom models import u2net FILE"
+    )
+
+
+def _imaging() -> Finding:
+    try:
+        import pyvips
+
+        version = ".".join(str(pyvips.version(n)) for n in range(3))
+        return Finding("libvips", version)
+    except (ImportError, OSError) as error:
+        return Finding("libvips", f"cannot be loaded: {error}", "Reinstall: uv tool install --reinstall darkroom-mcp")
+
+
+def _config(chosen_data_dir: str | None, host: str | None, port: int | None) -> Config:
+    chosen = {"data_dir": chosen_data_dir, "host": host, "port": port}
+    return Config(**{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]
+
+
+async def _serving(config: Config, background: bool, idle_seconds: float | None) -> None:
+    await serve_process(config, background=background, idle_seconds=idle_seconds)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=LOG_FORMAT)
+
+
+def _fail(text: str) -> int:
+    sys.stderr.write(f"darkroom: {text}\n")
+    return 1

@@ -1,0 +1,66 @@
+"""Every DARKROOM_* variable; read by app.py only."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Config"]
+
+
+class Config(BaseSettings):
+    """The configuration of one server; every field is the environment variable `DARKROOM_<FIELD>`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DARKROOM_", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    data_dir: Path | None = None
+    """Folder of database, pictures and models; the platform's data folder if unset."""
+
+    database_url: str | None = None
+    """SQLAlchemy URL of another database than the embedded SQLite."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback needs a token."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 1349
+    """Port to listen on; 0 takes any free one."""
+
+    token: SecretStr | None = None
+    """Bearer token that every HTTP request must carry once it is set."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    """Further Host names that HTTP requests may carry, such as the name behind a proxy."""
+
+    public_url: str | None = None
+    """Address under which others reach this server, for links in replies."""
+
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=lambda: os.cpu_count() or 1)
+    """Pixel workers; one per core."""
+
+    queue_length: Annotated[int, Field(ge=1)] = 100
+    """Jobs that may wait; further ones are refused at once with OVERLOADED."""
+
+    require_sandbox: bool = False
+    """Refuse to start where the kernel lacks landlock or seccomp."""
+
+    max_file_mb: Annotated[int, Field(ge=1, le=4096)] = 100
+    """Largest input file in MiB."""
+
+    max_megapixels: Annotated[int, Field(ge=1, le=2000)] = 100
+    """Largest input in megapixels, all frames together."""
+
+    model_memory_mb: Annotated[int, Field(ge=64)] = 4096
+    """Memory for loaded models in MiB, GPU or CPU."""
+
+    fetch: bool = True
+    """Whether https URLs may be given as images; private addresses are never fetched."""
+
+    soft_wait: Annotated[float, Field(gt=0, le=600)] = 45.0
+    """Seconds that a call without progress waits before it answers with a job handle."""
+
+    keep_days: Annotated[int, Field(ge=1)] = 30
+    """Days after which finished jobs are forgotten; pictures stay."""

@@ -1,0 +1,185 @@
+"""Reads an untrusted file into a picture. Runs in pixel workers only.
+
+The order is fixed: size, type by leading bytes, pre-scan of the container, header by the one loader of that type,
+limits on what the header says, and only then pixels, which stay lazy until the one encode.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pyvips
+
+from darkroom.engine.colour import normalise, read_profile
+from darkroom.engine.encode import Encoded, encode_image
+from darkroom.engine.failures import explain, not_readable
+from darkroom.engine.fields import ICC, field
+from darkroom.engine.limits import Limits
+from darkroom.engine.outcome import Picture
+from darkroom.engine.prescan import GPS_IFD, Prescan, prescan, tiff_tags
+from darkroom.engine.sniff import FORMATS, HEAD_BYTES, sniff
+from darkroom_tools.errors import LimitExceeded, UnsupportedFormat
+from darkroom_tools.image import Image, Source
+
+__all__ = ["Encoded", "describe", "encode_image", "open_image"]
+
+MAX_PROFILE_BYTES = 4 * 1024 * 1024
+_LOADERS: Mapping[str, str] = {
+    "jpeg": "jpegload",
+    "png": "pngload",
+    "webp": "webpload",
+    "gif": "gifload",
+    "tiff": "tiffload",
+    "avif": "heifload",
+    "heif": "heifload",
+}
+_ANIMATED = frozenset({"gif", "webp"})
+_SAMPLE_BYTES = {"uchar": 1, "char": 1, "ushort": 2, "short": 2, "uint": 4, "int": 4, "float": 4, "double": 8}
+_METADATA_FIELDS = {"exif": "exif-data", "xmp": "xmp-data", "iptc": "iptc-data", "icc": ICC}
+# Without a mirror or a quarter turn that needs the last row first.
+_TOP_DOWN = frozenset({1, 2})
+
+
+def open_image(path: Path, limits: Limits, *, sequential: bool) -> Image:
+    """Open a file as an upright picture in grey or sRGB; pixels are decoded when they are first needed.
+
+    Args:
+        path: The file; its name plays no part in how it is read.
+        limits: Limits on the input.
+        sequential: Whether the pixels will be read once, from top to bottom. Then a large file streams through,
+            unless its orientation or its frames need all of it at once.
+
+    Raises:
+        InvalidImage: Empty or damaged.
+        UnsupportedFormat: Not a type that is read.
+        LimitExceeded, ImageTooComplex: Over a limit.
+        OutOfMemory: Reading the header took more memory than a worker has.
+    """
+    size = path.stat().st_size
+    if size > limits.file_bytes:
+        what = f"The file has {size / 2**20:.1f} MiB; the limit is {limits.file_bytes / 2**20:g} MiB."
+        _refuse(what, "FILE_TOO_LARGE", size, limits.file_bytes)
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    format = sniff(head)
+    seen = prescan(path, format, limits)
+    try:
+        return _open(path, format, size, seen, limits, sequential, sequence=head[8:12] in (b"avis", b"msf1"))
+    except MemoryError as error:
+        raise explain(error, ()) from error
+    except pyvips.Error as error:
+        meaning = explain(error, ())
+        raise (meaning if meaning.code == "OUT_OF_MEMORY" else not_readable(format)) from error
+
+
+def describe(image: Image) -> Picture:
+    """Facts of the file that a picture was opened from; sizes are those of an upright frame."""
+    kind = FORMATS[image.source.format]
+    return Picture(image.source.format, kind.media_type, image.source.bytes, image.width, image.height, image.frames)
+
+
+def _open(
+    path: Path, format: str, size: int, seen: Prescan, limits: Limits, sequential: bool, *, sequence: bool
+) -> Image:
+    header = _load(path, format, access="sequential")
+    pages = field(header, "n-pages", 1)
+    frames = pages if format in _ANIMATED else 1
+    _check_header(header, frames, limits)
+    source = _source(header, format, size, seen)
+    warnings = _losses(format, max(pages, seen.frames), frames, sequence=sequence, gain_map=seen.gain_map)
+    streams = sequential and frames == 1 and source.orientation in _TOP_DOWN
+
+    def decode(scale: float) -> pyvips.Image:
+        return _decode(path, source, frames, streams, scale, [])
+
+    pixels = _decode(path, source, frames, streams, 1.0, warnings)
+    reload = decode if frames == 1 and format in _REDUCTIONS else None
+    return Image(pixels, source, warnings=tuple(warnings), reload=reload)
+
+
+def _load(path: Path, format: str, **options: Any) -> pyvips.Image:
+    image: pyvips.Image = getattr(pyvips.Image, _LOADERS[format])(str(path), fail_on="error", **options)
+    return image
+
+
+def _check_header(header: pyvips.Image, frames: int, limits: Limits) -> None:
+    if header.format not in _SAMPLE_BYTES:
+        raise UnsupportedFormat("The pixels are complex numbers. Send an image of 8 or 16 bits a band.", got="complex")
+    width, height, bands = header.width, header.height, header.bands
+    pixels = width * height * frames
+    decoded = pixels * bands * _SAMPLE_BYTES[header.format]
+    profile = len(field(header, ICC, b""))
+    size = f"{width}×{height} pixels" + (f" in {frames} frames" if frames > 1 else "")
+    large = "IMAGE_TOO_LARGE"
+    for got, limit, code, what, most in (
+        (frames, limits.frames, "TOO_MANY_FRAMES", f"{frames} frames", f"{limits.frames}"),
+        (max(width, height), limits.side, large, size, f"{limits.side} on the longest side"),
+        (
+            pixels,
+            limits.pixels,
+            large,
+            f"{size} ({pixels / 1e6:.4g} megapixels)",
+            f"{limits.pixels / 1e6:g} megapixels",
+        ),
+        (bands, limits.bands, large, f"{bands} bands", f"{limits.bands}"),
+        (decoded, limits.decoded_bytes, large, f"{decoded / 1e6:.4g} MB decoded", f"{limits.decoded_bytes / 1e6:g} MB"),
+        (profile, MAX_PROFILE_BYTES, "METADATA_TOO_LARGE", f"a colour profile of {profile} bytes", "4 MiB"),
+    ):
+        if got > limit:
+            _refuse(f"The image has {what}; the limit is {most}.", code, got, limit)
+
+
+def _refuse(what: str, code: str, got: int, limit: int) -> NoReturn:
+    raise LimitExceeded(f"{what} Make it smaller before sending it.", code=code, got=got, limit=limit)
+
+
+def _source(header: pyvips.Image, format: str, size: int, seen: Prescan) -> Source:
+    orientation = field(header, "orientation", 1)
+    metadata = {name for name, stored in _METADATA_FIELDS.items() if header.get_typeof(stored)} | seen.metadata
+    if GPS_IFD in tiff_tags(field(header, "exif-data", b"").removeprefix(b"Exif\0\0")):
+        metadata.add("gps")
+    profile = None
+    if "icc" in metadata:
+        facts = read_profile(field(header, ICC))
+        profile = facts.description if facts is not None else "damaged profile"
+    return Source(format, size, header, orientation if orientation in range(1, 9) else 1, profile, frozenset(metadata))
+
+
+def _losses(format: str, pages: int, frames: int, *, sequence: bool, gain_map: bool) -> list[str]:
+    """Say what of the file will not be in the picture."""
+    warnings = []
+    if pages > frames:
+        parts = "frames" if format == "png" else "pages"
+        warnings.append(f"The file has {pages} {parts}; only the first is used.")
+    elif sequence:
+        warnings.append("The file is an image sequence; only its first frame is used.")
+    if gain_map:
+        warnings.append("The HDR gain map was dropped; the picture is its standard-range version.")
+    return warnings
+
+
+def _decode(path: Path, source: Source, frames: int, streams: bool, scale: float, warnings: list[str]) -> pyvips.Image:
+    """The upright pixels in grey or sRGB, where `scale` allows from a cheaper decode at a fraction of the size."""
+    options: dict[str, Any] = {"access": "sequential"} if streams else {"memory": True}
+    if frames > 1:
+        options["n"] = -1
+    elif source.format in _REDUCTIONS:
+        options |= _REDUCTIONS[source.format](scale, min(source.header.width, source.header.height))
+    pixels = normalise(_load(path, source.format, **options), warnings)
+    if frames > 1 and source.orientation != 1:
+        return Image(pixels, source).map_frames(lambda frame: frame.autorot()).pixels
+    return pixels.autorot()
+
+
+def _jpeg_reduction(scale: float, shortest: int) -> dict[str, Any]:
+    """Block shrink while decoding; it leaves at least a factor of two to the final resize, which is the sharper one."""
+    possible = (shrink for shrink in (2, 4, 8) if shrink * 2 * scale <= 1 and shrink <= shortest)
+    return {"shrink": max(possible, default=1)}
+
+
+def _webp_reduction(scale: float, shortest: int) -> dict[str, Any]:
+    return {"scale": min(1.0, max(2 * scale, 2 / shortest))}
+
+
+_REDUCTIONS: Mapping[str, Callable[[float, int], dict[str, Any]]] = {"jpeg": _jpeg_reduction, "webp": _webp_reduction}
+"""Options of the loader for a scale and a shortest side: no side may vanish, which libvips refuses."""

@@ -1,0 +1,231 @@
+"""The model files of this machine: a folder with a manifest that names every file and its SHA-256.
+
+`manifest.json` is `{id: {"file", "sha256", "bytes", "added"}}`. A file gets into the folder by `import_model` only,
+and is verified before every load, so what runs is what was imported.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Final
+
+from darkroom.engine.onnx_file import MAX_MODEL_BYTES, check_onnx
+from darkroom_tools.errors import InvalidSettings, ModelInvalid, ModelNotInstalled
+
+__all__ = [
+    "MANIFEST",
+    "ModelFile",
+    "import_model",
+    "installed_models",
+    "missing",
+    "remove_model",
+    "verify_file",
+    "verify_model",
+]
+
+MANIFEST: Final = "manifest.json"
+SCRATCH: Final = ".import-"
+CHUNK: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """An installed model.
+
+    Attributes:
+        id: What tools call it, such as `u2net`.
+        path: The ONNX file inside the models folder.
+        sha256: Digest of its bytes, hexadecimal.
+        bytes: Its size.
+        added: When it was imported, ISO 8601 in UTC.
+    """
+
+    id: str
+    path: Path
+    sha256: str
+    bytes: int
+    added: str
+
+
+def missing(model: str) -> ModelNotInstalled:
+    """The error for a model without a file here, with the command that installs it."""
+    command = f"darkroom models import {model} FILE"
+    return ModelNotInstalled(
+        f"The model {model!r} is not installed. Install it with: {command} (FILE is its .onnx file).",
+        model=model,
+        command=command,
+    )
+
+
+def installed_models(models_dir: Path) -> dict[str, ModelFile]:
+    """All models of the manifest by id, in alphabetical order; empty where nothing was imported yet.
+
+    Raises:
+        ModelInvalid: The manifest is damaged.
+    """
+    try:
+        entries = json.loads((models_dir / MANIFEST).read_text("utf-8"))
+        return {model: _entry(models_dir, model, entry) for model, entry in sorted(entries.items())}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelInvalid(
+            "The list of installed models is damaged. Remove manifest.json from the models folder and import the "
+            "models again."
+        ) from error
+
+
+def import_model(models_dir: Path, model: str, source: Path) -> ModelFile:
+    """Copy a model file into the folder under an id; the id's former file is replaced.
+
+    The copy is checked, durable on disk and listed when this returns; after a failure nothing has changed.
+
+    Args:
+        models_dir: The folder; made if it is missing.
+        model: 1 to 40 characters of a-z, 0-9, `_` and `-`.
+        source: A self-contained ONNX file.
+
+    Raises:
+        InvalidSettings: The id is malformed.
+        ModelInvalid: The file cannot be read, is no complete ONNX model, or needs other files or a custom library.
+    """
+    if not re.fullmatch(r"[a-z0-9_-]{1,40}", model):
+        raise InvalidSettings("A model id has 1 to 40 characters of a-z, 0-9, '_' and '-'.", field="id", got=model[:80])
+    models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(models_dir), _scratch(models_dir) as (copy, path):
+        digest = _copy(source, copy)
+        check_onnx(path)
+        file = models_dir / f"{model}-{digest[:16]}.onnx"
+        path.replace(file)
+        _sync_folder(models_dir)
+        added = datetime.now(UTC).isoformat(timespec="seconds")
+        found = ModelFile(model, file, digest, file.stat().st_size, added)
+        before = installed_models(models_dir)
+        _replace_manifest(models_dir, before, {**before, model: found})
+    return found
+
+
+def remove_model(models_dir: Path, model: str) -> None:
+    """Delete a model's file and its entry.
+
+    Raises:
+        ModelNotInstalled: There is no such model.
+    """
+    if model not in installed_models(models_dir):
+        raise missing(model)
+    with _locked(models_dir):
+        before = installed_models(models_dir)
+        _replace_manifest(models_dir, before, {name: file for name, file in before.items() if name != model})
+
+
+def verify_model(models_dir: Path, model: str) -> ModelFile:
+    """Check that a model's file is the one that was imported.
+
+    Raises:
+        ModelNotInstalled: There is no such model.
+        ModelInvalid: The file is gone, was changed or is cut short.
+    """
+    found = installed_models(models_dir).get(model)
+    if found is None:
+        raise missing(model)
+    verify_file(found.path, found.sha256, model)
+    return found
+
+
+def verify_file(path: Path, sha256: str, model: str) -> None:
+    """Check a file's bytes against a digest, and that ONNX Runtime may open it.
+
+    Raises:
+        ModelInvalid: Other bytes than expected, or no acceptable ONNX file.
+    """
+    try:
+        with path.open("rb") as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        same = False
+    if not same:
+        command = f"darkroom models import {model} FILE"
+        raise ModelInvalid(
+            f"The file of the model {model!r} is gone or was changed since it was imported. Import it again with: "
+            f"{command}",
+            model=model,
+            command=command,
+        )
+    check_onnx(path)
+
+
+def _entry(models_dir: Path, model: str, entry: Mapping[str, Any]) -> ModelFile:
+    name, digest = str(entry["file"]), str(entry["sha256"])
+    if Path(name).name != name or name.startswith(".") or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ValueError(f"bad entry of {model!r}")
+    return ModelFile(model, models_dir / name, digest, int(entry["bytes"]), str(entry["added"]))
+
+
+@contextlib.contextmanager
+def _locked(models_dir: Path) -> Iterator[None]:
+    """One importing or removing process at a time; the lock goes with the process."""
+    with (models_dir / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left_by_a_kill in models_dir.glob(f"{SCRATCH}*"):
+            left_by_a_kill.unlink(missing_ok=True)
+        yield
+
+
+@contextlib.contextmanager
+def _scratch(models_dir: Path) -> Iterator[tuple[IO[bytes], Path]]:
+    """A new file in the folder that is gone afterwards unless it was renamed."""
+    with tempfile.NamedTemporaryFile(dir=models_dir, prefix=SCRATCH, delete=False) as file:
+        path = Path(file.name)
+        try:
+            yield file, path
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: IO[bytes]) -> str:
+    digest, total = hashlib.sha256(), 0
+    try:
+        with source.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                total += len(chunk)
+                if total > MAX_MODEL_BYTES:
+                    raise ModelInvalid("The file is over 2 GiB. Give a model whose weights fit into one ONNX file.")
+                digest.update(chunk)
+                target.write(chunk)
+    except OSError as error:
+        raise ModelInvalid("The file could not be read or copied. Check its name and the free disk space.") from error
+    target.flush()
+    os.fsync(target.fileno())
+    return digest.hexdigest()
+
+
+def _replace_manifest(models_dir: Path, before: Mapping[str, ModelFile], after: Mapping[str, ModelFile]) -> None:
+    """Write the manifest in one step, then drop the files that only the former one named."""
+    entries = {
+        model.id: {"file": model.path.name, "sha256": model.sha256, "bytes": model.bytes, "added": model.added}
+        for model in after.values()
+    }
+    with _scratch(models_dir) as (file, path):
+        file.write(json.dumps(entries, indent=2, sort_keys=True).encode())
+        file.flush()
+        os.fsync(file.fileno())
+        path.replace(models_dir / MANIFEST)
+        _sync_folder(models_dir)
+    for dropped in {model.path for model in before.values()} - {model.path for model in after.values()}:
+        dropped.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

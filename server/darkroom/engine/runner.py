@@ -1,0 +1,211 @@
+"""Runs a plan inside a pixel worker: decode once, the steps on lazy images, encode once."""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import pyvips
+
+from darkroom.engine import codec
+from darkroom.engine.failures import explain
+from darkroom.engine.limits import MEGA, Limits
+from darkroom.engine.outcome import Outcome, Output, Picture
+from darkroom.engine.work import Stage, Work
+from darkroom_tools.base import File, Image, Report, Tool
+from darkroom_tools.errors import DarkroomError, InvalidSettings, OutputTooLarge, ProcessingFailed
+from darkroom_tools.plan import Plan, Step, input_ref, step_ref
+
+__all__ = ["run_plan"]
+
+log = logging.getLogger(__name__)
+
+ENCODE_WEIGHT = 6.0
+RUN_WEIGHT = 3.0
+
+
+@dataclass
+class _Gathered:
+    """Results beside the pictures, collected over all steps."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, facts: Mapping[str, Any], warnings: Iterable[str]) -> None:
+        self.facts |= facts
+        self.warnings += [text for text in warnings if text not in self.warnings]
+
+
+def run_plan(
+    plan: Plan, paths: Sequence[Path], out_dir: Path, limits: Limits, work: Work, tools: Mapping[str, Tool]
+) -> Outcome:
+    """Run all steps and write the results into `out_dir`; a plan without steps only describes its inputs.
+
+    Args:
+        plan: Steps whose references point backwards.
+        paths: The input files; `input:0` is the first.
+        out_dir: An empty folder for the results.
+        limits: Of inputs and results.
+        work: Takes progress, answers for models, and stops the work when it is cancelled.
+        tools: By id.
+
+    Raises:
+        DarkroomError: The only kind of exception that leaves; anything else became ProcessingFailed or OutOfMemory.
+    """
+    sequential = _streams(plan, tools)
+    opened: list[Image] = []
+    with _public_errors(work, opened):
+        for path in paths:
+            opened.append(codec.open_image(path, limits, sequential=sequential))
+            work.stop_on_cancel(opened[-1].pixels)
+        inputs = [codec.describe(image) for image in opened]
+        if not plan.steps:
+            return Outcome(inputs)
+        gathered = _Gathered()
+        images: dict[str, Any] = {input_ref(n): image for n, image in enumerate(opened)}
+        ranges = _ranges(plan, tools)
+        result: Any = None
+        for step, (low, high) in zip(plan.steps, ranges[:-1], strict=True):
+            work.check()
+            result = _run_step(tools[step.tool], step, images, work.stage(low, high))
+            for made in _pictures(result):
+                _check_size(made, limits)
+                work.stop_on_cancel(made.pixels)
+            for made in _list(result):
+                if not isinstance(made, Report):
+                    gathered.add(made.facts, made.warnings)
+            images[step_ref(step.id)] = result
+            work.progress(high)
+        outputs = _write(_list(result), out_dir, limits, work, gathered, ranges[-1])
+        report = result.model_dump(mode="json", by_alias=True) if isinstance(result, Report) else None
+    return Outcome(inputs, outputs, report, gathered.facts, gathered.kept, gathered.removed, gathered.warnings)
+
+
+def _streams(plan: Plan, tools: Mapping[str, Tool]) -> bool:
+    """Whether pixels may be read once, from top to bottom: all tools do so and nothing is consumed twice."""
+    for step in plan.steps:
+        if step.tool not in tools:
+            raise InvalidSettings(f"There is no tool {step.tool!r}.", field="tool", got=step.tool)
+    uses = Counter(ref for step in plan.steps for refs in step.images.values() for ref in refs)
+    return all(tools[step.tool].sequential for step in plan.steps) and all(count == 1 for count in uses.values())
+
+
+def _ranges(plan: Plan, tools: Mapping[str, Tool]) -> list[tuple[float, float]]:
+    """The share of the progress for each step and for the encode, where lazy steps do their work."""
+    weights = [RUN_WEIGHT if tools[step.tool].wants_run else 1.0 for step in plan.steps] + [ENCODE_WEIGHT]
+    total, low, ranges = sum(weights), 0.0, []
+    for weight in weights:
+        ranges.append((low, low + weight / total))
+        low += weight / total
+    return ranges
+
+
+def _run_step(tool: Tool, step: Step, images: Mapping[str, Any], stage: Stage) -> Any:
+    if tool.function is None:
+        raise InvalidSettings(f"{tool.id!r} is a workflow; its steps must be given instead.", field="tool")
+    arguments: dict[str, Any] = {}
+    for wanted in tool.inputs:
+        refs = step.images.get(wanted.name, ())
+        given = [_one_image(images, ref) for ref in refs]
+        if given or wanted.required:
+            arguments[wanted.parameter] = given if wanted.many else given[0]
+    settings = tool.settings.parse(step.settings)
+    if "settings" in signature(tool.function).parameters:
+        arguments["settings"] = settings
+    if tool.wants_run:
+        arguments["run"] = stage
+    return tool.function(**arguments)
+
+
+def _one_image(images: Mapping[str, Any], ref: str) -> Image:
+    image = images.get(ref)
+    if not isinstance(image, Image):
+        raise InvalidSettings(f"{ref!r} is no image that a step can take.", field="images", got=ref)
+    return image
+
+
+def _list(result: Any) -> list[Any]:
+    return result if isinstance(result, list) else [result]
+
+
+def _pictures(result: Any) -> Iterator[Image]:
+    return (one for one in _list(result) if isinstance(one, Image))
+
+
+def _check_size(image: Image, limits: Limits) -> None:
+    pixels = image.width * image.height * image.frames
+    side = max(image.width, image.height)
+    if pixels > limits.output_pixels or side > limits.output_side:
+        raise OutputTooLarge(
+            f"The result would be {image.width} x {image.height} pixels"
+            + (f" in {image.frames} frames" if image.frames > 1 else "")
+            + f"; the limits are {limits.output_pixels / MEGA:g} megapixels and {limits.output_side} pixels a side. "
+            "Ask for a smaller size.",
+            width=image.width,
+            height=image.height,
+            frames=image.frames,
+            limit=limits.output_pixels,
+        )
+
+
+def _write(
+    results: list[Any], out_dir: Path, limits: Limits, work: Work, gathered: _Gathered, share: tuple[float, float]
+) -> list[Output]:
+    """Write the pictures and files of the last step, each under a name of ours."""
+    outputs: list[Output] = []
+    low, high = share
+    width = (high - low) / max(1, len(results))
+    for number, result in enumerate(results):
+        work.check()
+        start = low + number * width
+        if isinstance(result, Image):
+
+            def watch(pixels: pyvips.Image, start: float = start) -> None:
+                work.watch(pixels, start, start + width, "Encoding")
+
+            encoded = codec.encode_image(result, out_dir, f"result-{number}", limits, watch)
+            outputs.append(encoded.output)
+            gathered.add(encoded.facts, encoded.warnings)
+            gathered.kept += [name for name in encoded.kept if name not in gathered.kept]
+            gathered.removed += [name for name in encoded.removed if name not in gathered.removed]
+        elif isinstance(result, File):
+            outputs.append(_write_file(result, out_dir, f"result-{number}", limits))
+    return outputs
+
+
+def _write_file(file: File, out_dir: Path, stem: str, limits: Limits) -> Output:
+    if not re.fullmatch(r"[a-z0-9]{1,8}", file.extension):
+        raise ValueError(f"a tool made a file with the extension {file.extension!r}")
+    path = out_dir / f"{stem}.{file.extension}"
+    path.write_bytes(file.data)
+    plain = Picture(file.extension, file.media_type, len(file.data))
+    if not file.media_type.startswith("image/"):
+        return Output(path, plain)
+    try:
+        return Output(path, codec.describe(codec.open_image(path, limits, sequential=True)))
+    except DarkroomError:  # a picture of a type that this build writes but does not read
+        return Output(path, plain)
+
+
+@contextmanager
+def _public_errors(work: Work, opened: Sequence[Image]) -> Iterator[None]:
+    """Let only errors out that may be shown; the rest goes to the log."""
+    try:
+        yield
+    except DarkroomError:
+        raise
+    except (pyvips.Error, MemoryError) as error:
+        work.check()
+        log.warning("libvips or memory failed", exc_info=error)
+        raise explain(error, opened) from error
+    except Exception as error:
+        work.check()
+        log.exception("a tool failed")
+        raise ProcessingFailed("The operation failed on this image. Try other settings, or another image.") from error

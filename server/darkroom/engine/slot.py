@@ -1,0 +1,268 @@
+"""One place for a pixel worker: its folders, its process and the conversation with it, as the server sees it."""
+
+import asyncio
+import errno
+import logging
+import os
+import shutil
+import stat
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from darkroom.engine.channel import BadMessage, ChannelClosed, close_all
+from darkroom.engine.forkserver import Child, ForkServer
+from darkroom.engine.limits import Limits
+from darkroom.engine.messages import Asked, Done, Failed, Moved, Ready, Written, check, failure
+from darkroom.engine.outcome import Outcome, Output, Progress
+from darkroom.errors import StorageFull
+from darkroom_tools.errors import DarkroomError, ProcessingFailed
+
+__all__ = ["Infer", "Slot", "to_its_end"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Infer = Callable[[dict[str, Any], list[int]], Awaitable[tuple[dict[str, Any], list[int]]]]
+
+SECONDS_TO_START = 60.0
+SECONDS_OF_GRACE = 0.5
+SECONDS_BETWEEN_PROGRESS = 0.05
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+async def to_its_end(work: Callable[[], T]) -> T:
+    """Run file work in a thread; a cancellation waits until it is over, so nothing goes on behind our back."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+class Slot:
+    """A worker with its folders `in` (our links to the inputs), `out` and `tmp`.
+
+    Args:
+        folder: Its own directory.
+        limits: What the worker enforces.
+        forks: Starts its process.
+        tools: Names of modules with extra tools.
+        on_end: Called whenever its process has ended, for whatever reason.
+
+    Attributes:
+        jobs: Plans that this process has run.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits,
+        forks: ForkServer,
+        tools: Sequence[str] = (),
+        on_end: Callable[["Slot"], None] = lambda _: None,
+    ) -> None:
+        self.jobs = 0
+        self._on_end = on_end
+        self._folder = folder
+        self._limits = limits
+        self._forks = forks
+        self._tools = list(tools)
+        self._child: Child | None = None
+        self._resident = 0
+        self._asked = False
+
+    async def start(self) -> Ready:
+        """Start the process and wait until it is ready.
+
+        Raises:
+            ChannelClosed: It died on the way.
+            TimeoutError: It did not get ready.
+        """
+        await to_its_end(self._make_folders)
+        spec = {"folder": str(self._folder), "limits": asdict(self._limits), "tools": self._tools}
+        try:
+            async with asyncio.timeout(SECONDS_TO_START):
+                self._child = await self._forks.start(spec)
+                self._child.ended.add_done_callback(lambda _: self._on_end(self))
+                answer = check((await self._child.channel.receive())[0])
+        except BaseException:
+            await self.stop()
+            raise
+        if not isinstance(answer, Ready):
+            raise BadMessage("the worker did not say that it is ready")
+        self.jobs = 0
+        self._resident = self._resident_bytes()
+        return answer
+
+    async def load(self, inputs: Sequence[Path]) -> list[str]:
+        """Put the inputs where the worker can read them, under names of ours."""
+        names = [str(number) for number in range(len(inputs))]
+        await to_its_end(lambda: self._link(inputs, names))
+        return names
+
+    async def perform(self, order: Mapping[str, Any], emit: Callable[[Progress], None], infer: Infer) -> Done:
+        """Have the worker run a plan.
+
+        Raises:
+            DarkroomError: The plan failed; the worker is well.
+            ChannelClosed: The worker died or broke the protocol.
+        """
+        channel = self._process().channel
+        loop = asyncio.get_running_loop()
+        reached, emitted_at = 0.0, float("-inf")
+        self._asked = True
+        self.jobs += 1
+        await channel.send({"type": "plan", **order})
+        while True:
+            raw, fds = await channel.receive()
+            try:
+                answer = check(raw)
+                if isinstance(answer, Asked):
+                    await self._answer(infer, answer, fds)
+            finally:
+                close_all(fds)
+            if isinstance(answer, Moved):
+                reached = max(reached, answer.fraction)
+                if loop.time() - emitted_at >= SECONDS_BETWEEN_PROGRESS:
+                    emitted_at = loop.time()
+                    emit(Progress(reached, answer.message))
+            elif isinstance(answer, Done | Failed):
+                self._asked = False
+                if isinstance(answer, Done):
+                    return answer
+                raise answer.exception()
+            elif isinstance(answer, Ready):
+                raise BadMessage("the worker said twice that it is ready")
+
+    async def _answer(self, infer: Infer, asked: Asked, fds: list[int]) -> None:
+        channel = self._process().channel
+        try:
+            reply, arrays = await infer(dict(asked.request), fds)
+        except DarkroomError as error:
+            await channel.send({"type": "inferred", "error": failure(error)})
+            return
+        except Exception:
+            log.exception("a model could not be run")
+            neutral = ProcessingFailed("The model could not be run on this image.")
+            await channel.send({"type": "inferred", "error": failure(neutral)})
+            return
+        try:
+            await channel.send({"type": "inferred", "reply": reply}, arrays)
+        finally:
+            close_all(arrays)
+
+    async def collect(self, done: Done, folder: Path) -> Outcome:
+        """Move the results out of the worker's reach into `folder`, made if there are any, and check what they are.
+
+        Raises:
+            BadMessage: The worker named something that is no plain file of its own.
+        """
+        sizes = await to_its_end(lambda: self._take_out(done.outputs, folder)) if done.outputs else []
+        return Outcome(
+            inputs=[facts.picture() for facts in done.inputs],
+            outputs=[
+                Output(folder / written.name, written.picture.picture(size))
+                for written, size in zip(done.outputs, sizes, strict=True)
+            ],
+            report=done.report,
+            facts=done.facts,
+            kept=done.kept,
+            removed=done.removed,
+            warnings=done.warnings,
+        )
+
+    async def cancel(self) -> bool:
+        """Ask the worker to give up its plan; False if it does not within the grace and must be stopped."""
+        if not self._asked:
+            return self._child is not None
+        channel = self._process().channel
+        try:
+            async with asyncio.timeout(SECONDS_OF_GRACE):
+                await channel.send({"type": "cancel"})
+                while self._asked:
+                    raw, fds = await channel.receive()
+                    close_all(fds)
+                    self._asked = not isinstance(check(raw), Done | Failed)
+        except (TimeoutError, ChannelClosed):
+            return False
+        return True
+
+    async def clear(self) -> None:
+        """Remove what the last plan left in the folders."""
+        await to_its_end(self._empty_folders)
+
+    def worn(self) -> bool:
+        """Whether the process has run enough plans, or holds too much memory, to be replaced."""
+        grown = self._resident_bytes() - self._resident
+        return self.jobs >= self._limits.jobs_per_worker or grown > self._limits.grown_bytes
+
+    async def stop(self) -> int | None:
+        """End the process with SIGKILL and wait for it; its exit status, None if there was none."""
+        child, self._child, self._asked = self._child, None, False
+        if child is None:
+            return None
+        await child.kill()
+        return child.ended.result()
+
+    def _process(self) -> Child:
+        if self._child is None:
+            raise ChannelClosed("the worker does not run")
+        return self._child
+
+    def _resident_bytes(self) -> int:
+        try:
+            return int(Path(f"/proc/{self._process().pid}/statm").read_bytes().split()[1]) * PAGE
+        except (OSError, IndexError, ValueError, ChannelClosed):  # no /proc outside Linux
+            return 0
+
+    def _empty_folders(self) -> None:
+        for name in ("in", "out", "tmp"):
+            _empty(self._folder / name)
+
+    def _make_folders(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        for name in ("in", "out", "tmp"):
+            (self._folder / name).mkdir(mode=0o700, parents=True)
+
+    def _link(self, inputs: Sequence[Path], names: Sequence[str]) -> None:
+        try:
+            for path, name in zip(inputs, names, strict=True):
+                target = self._folder / "in" / name
+                try:
+                    target.hardlink_to(path)
+                except OSError as error:
+                    if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+                        raise
+                    shutil.copyfile(path, target)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull("The disk is full. Free some space and try again.") from error
+            raise
+
+    def _take_out(self, outputs: Sequence[Written], folder: Path) -> list[int]:
+        folder.mkdir(mode=0o700)
+        sizes = []
+        for written in outputs:
+            target = folder / written.name
+            try:
+                (self._folder / "out" / written.name).rename(target)
+                status = target.lstat()
+            except OSError as error:
+                raise BadMessage("the worker named a result that is not there") from error
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_size > self._limits.written_bytes:
+                raise BadMessage("the worker named a result that is no plain file of its own")
+            sizes.append(status.st_size)
+        return sizes
+
+
+def _empty(folder: Path) -> None:
+    """Remove everything inside a folder that its owner may have filled with anything."""
+    for entry in folder.iterdir():
+        if stat.S_ISDIR(entry.lstat().st_mode):
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)

@@ -1,0 +1,143 @@
+"""Runs plans on this machine's pool, from stored bytes to stored bytes."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from darkroom.engine.outcome import Outcome, Picture, Progress
+from darkroom.engine.pool import Pool, WorkerDied
+from darkroom_tools.errors import ProcessingCrashed
+from darkroom_tools.plan import Plan
+
+__all__ = ["Finished", "LocalExecutor"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Emit = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A plan that is done and whose results are stored.
+
+    Attributes:
+        outcome: Facts of everything; the paths of its outputs are gone.
+        digests: SHA-256 of each output, in order.
+    """
+
+    outcome: Outcome
+    digests: tuple[str, ...]
+
+
+async def _nobody(_: str) -> None:
+    pass
+
+
+async def _nothing(_: str) -> bool:
+    return False
+
+
+class LocalExecutor:
+    """Runs plans in a pool of this process.
+
+    Args:
+        pool: Runs them.
+        path_of: The file of a stored SHA-256.
+        adopt: Moves a file into the store and answers with its SHA-256; called in a thread.
+        on_death: Told the SHA-256 of each input of a plan on which two workers died, so that it can be quarantined.
+        is_quarantined: Whether these bytes may not be tried again.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        path_of: Callable[[str], Path],
+        adopt: Callable[[Path], str],
+        on_death: Callable[[str], Awaitable[None]] = _nobody,
+        is_quarantined: Callable[[str], Awaitable[bool]] = _nothing,
+    ) -> None:
+        self._pool = pool
+        self._path_of = path_of
+        self._adopt = adopt
+        self._on_death = on_death
+        self._is_quarantined = is_quarantined
+
+    async def run(
+        self,
+        plan: Plan,
+        digests: Sequence[str],
+        emit: Emit = lambda _: None,
+        wall_seconds: float | None = None,
+    ) -> Finished:
+        """Run a plan on stored inputs and store its outputs.
+
+        Cancelling the awaiting task stops the work, and then nothing is stored.
+
+        Raises:
+            ProcessingCrashed: Two workers died on it, or an input is quarantined because that happened before.
+            DarkroomError: What the plan met.
+        """
+
+        async def store(outcome: Outcome) -> Finished:
+            stored = [await asyncio.to_thread(self._adopt, output.path) for output in outcome.outputs]
+            return Finished(outcome, tuple(stored))
+
+        return await self._run(plan, digests, store, emit, wall_seconds)
+
+    async def render(self, plan: Plan, digests: Sequence[str]) -> tuple[bytes, Picture]:
+        """The bytes of a plan's first output; nothing is stored.
+
+        Raises:
+            DarkroomError: As `run`.
+        """
+
+        async def read(outcome: Outcome) -> tuple[bytes, Picture]:
+            first = outcome.outputs[0]
+            return await asyncio.to_thread(first.path.read_bytes), first.picture
+
+        return await self._run(plan, digests, read, lambda _: None, None)
+
+    async def _run(
+        self,
+        plan: Plan,
+        digests: Sequence[str],
+        collect: Callable[[Outcome], Awaitable[T]],
+        emit: Emit,
+        wall_seconds: float | None,
+    ) -> T:
+        for digest in digests:
+            if await self._is_quarantined(digest):
+                raise ProcessingCrashed(
+                    "This image has crashed its worker twice before and is not tried again. "
+                    "Convert it to another format and send that.",
+                    quarantined=True,
+                )
+        paths = [self._path_of(digest) for digest in digests]
+        rising = _rising(emit)
+        try:
+            return await self._pool.run(plan, paths, collect, emit=rising, wall_seconds=wall_seconds)
+        except ProcessingCrashed as error:
+            log.warning("a plan crashed and is tried once more: %s", error)
+        try:
+            return await self._pool.run(plan, paths, collect, emit=rising, wall_seconds=wall_seconds, fresh=True)
+        except WorkerDied:
+            for digest in dict.fromkeys(digests):
+                await self._on_death(digest)
+            raise
+
+
+def _rising(emit: Emit) -> Emit:
+    """Progress that stays where it was while a second attempt catches up."""
+    reached = 0.0
+
+    def report(progress: Progress) -> None:
+        nonlocal reached
+        reached = max(reached, progress.fraction)
+        emit(Progress(reached, progress.message))
+
+    return report

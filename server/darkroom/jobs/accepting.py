@@ -1,0 +1,172 @@
+"""Taking a call on: its images resolved side by side, then everything recorded in one transaction."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from darkroom.errors import Conflict, DarkroomError
+from darkroom.intake import Intake, Resolved
+from darkroom.jobs.record import ItemResult, Job, Result
+from darkroom.jobs.recording import filed_answer, outcome_of, to_row
+from darkroom.jobs.request import Call, Request
+from darkroom.principal import Principal
+from darkroom.store import queue
+from darkroom.store.blobs import BlobStore
+from darkroom.store.ids import new_id
+from darkroom.store.queue import QueueLimits
+from darkroom.store.schema import job_items, jobs
+
+__all__ = ["Accepted", "BytesGone", "Images", "Resolver", "record_call", "replay"]
+
+RESOLVED_AT_ONCE = 8
+
+Images = Mapping[str, Sequence[Resolved]]
+"""The images of one item by wire name."""
+
+
+class BytesGone(Exception):
+    """Bytes that a call needs are not in the store (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A validated call, ready to be recorded.
+
+    Attributes:
+        fingerprint: Of the call as it was written.
+        key: The caller's idempotency key.
+    """
+
+    owner: str
+    tool: str
+    request: Request
+    fingerprint: str
+    key: str | None
+
+
+class Resolver:
+    """Resolves the images of calls, at most 8 at once in the whole server."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._room = asyncio.Semaphore(RESOLVED_AT_ONCE)
+
+    async def resolve(self, principal: Principal, call: Call) -> tuple[list[Images | DarkroomError], set[str]]:
+        """Store the images of every item. An image that several items name is resolved once.
+
+        Returns:
+            For each item its images, or why it has none; and the digests of all bytes that just came in.
+        """
+        tasks: dict[str, asyncio.Task[Resolved]] = {}
+
+        def task(value: Any, field: str) -> asyncio.Task[Resolved]:
+            name = json.dumps(value, sort_keys=True, default=str)
+            if name not in tasks:
+                tasks[name] = asyncio.create_task(self._one(principal, value, field))
+            return tasks[name]
+
+        items = [
+            {name: [task(value, name) for value in values] for name, values in item.items()} for item in call.items
+        ]
+        try:
+            came = await asyncio.gather(*tasks.values(), return_exceptions=True)
+        finally:
+            for unfinished in tasks.values():
+                unfinished.cancel()
+        brought = {image.sha256 for image in came if isinstance(image, Resolved) and image.handle is None}
+        return [_images_or_error(item) for item in items], brought
+
+    async def _one(self, principal: Principal, value: Any, field: str) -> Resolved:
+        async with self._room:
+            return await self._intake.resolve(principal, value, field)
+
+
+def _images_or_error(item: Mapping[str, Sequence[asyncio.Task[Resolved]]]) -> Images | DarkroomError:
+    try:
+        return {name: [task.result() for task in tasks] for name, tasks in item.items()}
+    except DarkroomError as error:
+        return error
+
+
+def record_call(
+    connection: sa.Connection, accepted: Accepted, blobs: BlobStore, limits: QueueLimits, now: float
+) -> Job:
+    """Put a call into the queue; if every item is answered already, it is a finished job that leaves no row.
+
+    Raises:
+        Overloaded: The queue is full.
+        BytesGone: Bytes that it needs were deleted since they were resolved.
+    """
+    request = accepted.request
+    known = _known_entries(connection, accepted)
+    job_id = new_id("job")
+    if len(known) == len(request.items):
+        return _finished(job_id, accepted, [known[n] for n in range(len(known))], now)
+    digests = sorted(request.digests())
+    if not all(blobs.exists(digest) for digest in digests):
+        raise BytesGone
+    row = {
+        "id": job_id,
+        "owner": accepted.owner,
+        "tool": accepted.tool,
+        "request": request.to_wire(),
+        "fingerprint": accepted.fingerprint,
+        "idempotency_key": accepted.key,
+        "item_count": len(request.items),
+        "done": len(known),
+    }
+    queue.enqueue(connection, row, digests, now, limits)
+    for number, entry in known.items():
+        result, error = to_row(entry)
+        connection.execute(job_items.insert().values(job=job_id, item=number, result=result, error=error))
+    count, done = len(request.items), len(known)
+    return Job(job_id, accepted.owner, accepted.tool, "queued", 0.0, "", count, done, None, None, now, None, None)
+
+
+def _known_entries(connection: sa.Connection, accepted: Accepted) -> dict[int, ItemResult]:
+    """The items that need no work: failed already, or answered before."""
+    known: dict[int, ItemResult] = {}
+    for number, item in enumerate(accepted.request.items):
+        if item.error is not None:
+            known[number] = ItemResult(error=item.error)
+        elif (answer := filed_answer(connection, accepted.owner, item)) is not None:
+            known[number] = answer
+    return known
+
+
+def _finished(job_id: str, accepted: Accepted, items: Sequence[ItemResult], now: float) -> Job:
+    state, error = outcome_of(items)
+    return Job(
+        id=job_id,
+        owner=accepted.owner,
+        tool=accepted.tool,
+        state=state,
+        progress=1.0,
+        message="",
+        items=len(items),
+        done=len(items),
+        result=Result(tuple(items)),
+        error=error,
+        created_at=now,
+        started_at=now,
+        finished_at=now,
+    )
+
+
+def replay(connection: sa.Connection, owner: str, key: str, fingerprint: str) -> Job | None:
+    """The job that was accepted under this idempotency key, None if there is none.
+
+    Raises:
+        Conflict: It came with another call.
+    """
+    same = (jobs.c.owner == owner) & (jobs.c.idempotency_key == key)
+    row = connection.execute(sa.select(jobs).where(same)).mappings().one_or_none()
+    if row is None:
+        return None
+    if row["fingerprint"] != fingerprint:
+        raise Conflict("This idempotency key came with another call before. Use a new key for a new call.")
+    return Job.from_row(dict(row))

@@ -1,0 +1,112 @@
+"""How far each job is, for any number of listeners in this process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from darkroom.engine.outcome import Progress
+from darkroom.jobs.record import Job
+
+__all__ = ["ProgressBus", "Watch"]
+
+
+class _Topic:
+    """One job: its newest state, and who wants to hear of the next."""
+
+    def __init__(self) -> None:
+        self.owner: str | None = None
+        self.newest: Progress | None = None
+        self.ended = False
+        self.final: Job | None = None
+        self.listeners: set[asyncio.Event] = set()
+
+    def tell(self) -> None:
+        for listener in self.listeners:
+            listener.set()
+
+
+class Watch(AsyncIterator[Progress]):
+    """The states of a job: the newest one first, then each that follows, until it ends.
+
+    A listener that is slow skips states in between, never the newest.
+    """
+
+    def __init__(self, topic: _Topic) -> None:
+        self._topic = topic
+        self._seen: Progress | None = None
+        self.fresh = asyncio.Event()
+
+    @property
+    def final(self) -> Job | None:
+        """The ended job, if it ended in this process while somebody watched."""
+        return self._topic.final
+
+    async def __anext__(self) -> Progress:
+        """The next state; stops when the job ended."""
+        while True:
+            newest = self._topic.newest
+            if newest is not None and newest != self._seen:
+                self._seen = newest
+                return newest
+            if self._topic.ended:
+                raise StopAsyncIteration
+            self.fresh.clear()
+            await self.fresh.wait()
+
+
+class ProgressBus:
+    """Fans progress out. Only the newest state is kept, so a slow listener holds nobody up."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, _Topic] = {}
+
+    def begin(self, job_id: str, owner: str) -> None:
+        """This process runs the job and will publish its progress."""
+        self._topics.setdefault(job_id, _Topic()).owner = owner
+
+    def publish(self, job_id: str, progress: Progress) -> None:
+        """Tell all listeners of a job, and those that come later."""
+        topic = self._topics.get(job_id)
+        if topic is not None and progress != topic.newest:
+            topic.newest = progress
+            topic.tell()
+
+    def end(self, job_id: str, final: Job | None = None) -> None:
+        """The job ended: so do its listeners, once they have seen the newest state."""
+        topic = self._topics.pop(job_id, None)
+        if topic is not None:
+            topic.ended = True
+            topic.final = final
+            topic.tell()
+
+    def leave(self, job_id: str) -> None:
+        """The job goes on, but no longer in this process."""
+        topic = self._topics.get(job_id)
+        if topic is not None:
+            topic.owner = None
+            self._forget_if_unheard(job_id, topic)
+
+    def owner(self, job_id: str) -> str | None:
+        """Whose job it is, None if it does not run in this process."""
+        topic = self._topics.get(job_id)
+        return topic.owner if topic is not None else None
+
+    def followed(self) -> list[str]:
+        """Jobs that somebody listens to and that this process does not run."""
+        return [job_id for job_id, topic in self._topics.items() if topic.owner is None]
+
+    @asynccontextmanager
+    async def watch(self, job_id: str) -> AsyncIterator[Watch]:
+        """Listen to a job."""
+        topic = self._topics.setdefault(job_id, _Topic())
+        watch = Watch(topic)
+        topic.listeners.add(watch.fresh)
+        try:
+            yield watch
+        finally:
+            topic.listeners.discard(watch.fresh)
+            self._forget_if_unheard(job_id, topic)
+
+    def _forget_if_unheard(self, job_id: str, topic: _Topic) -> None:
+        if not topic.listeners and topic.owner is None and self._topics.get(job_id) is topic:
+            del self._topics[job_id]

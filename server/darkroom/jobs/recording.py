@@ -1,0 +1,250 @@
+"""What a finished item leaves behind: image rows, a filed answer, and its part of the job's result."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from darkroom.engine.outcome import Outcome, Picture
+from darkroom.errors import Conflict
+from darkroom.jobs.record import ItemResult, Job, Result, State
+from darkroom.jobs.request import Item, Request
+from darkroom.library.library import find_source, insert_result, insert_source
+from darkroom.library.names import result_name
+from darkroom.store import queue
+from darkroom.store.ids import new_id
+from darkroom.store.schema import job_items, results
+from darkroom_tools.errors import DarkroomError
+
+__all__ = [
+    "Entry",
+    "LeaseLost",
+    "Made",
+    "end_job",
+    "filed_answer",
+    "load_entries",
+    "outcome_of",
+    "public_error",
+    "to_row",
+]
+
+
+class LeaseLost(Exception):
+    """The job is somebody else's by now; what was done for it is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a worker made of one item, as JSON values: enough to record it later, also in another process.
+
+    Attributes:
+        inputs: Facts of the inputs (`Picture`).
+        outputs: For each file its `digest`, `extension` and `picture`.
+    """
+
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    report: dict[str, Any] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def of(outcome: Outcome, digests: Sequence[str]) -> "Made":
+        """From a worker's answer and the digests under which its files were stored."""
+        outputs = [
+            {"digest": digest, "extension": output.path.suffix.lstrip("."), "picture": asdict(output.picture)}
+            for output, digest in zip(outcome.outputs, digests, strict=True)
+        ]
+        return Made(
+            inputs=[asdict(picture) for picture in outcome.inputs],
+            outputs=outputs,
+            report=dict(outcome.report) if outcome.report is not None else None,
+            facts=dict(outcome.facts),
+            kept=list(outcome.kept),
+            removed=list(outcome.removed),
+            warnings=list(outcome.warnings),
+        )
+
+    def digests(self) -> list[str]:
+        """The bytes made."""
+        return [output["digest"] for output in self.outputs]
+
+
+_SAME = (results.c.owner == sa.bindparam("of")) & (results.c.digest == sa.bindparam("key"))
+_FILED = sa.select(results.c.result).where(_SAME)
+_UNFILE = results.delete().where(_SAME)
+
+Entry = Made | ItemResult
+"""What one item came to: made just now, or an answer or error that is known already."""
+
+
+def load_entries(connection: sa.Connection, job_id: str) -> dict[int, Entry]:
+    """The items of an unfinished job that are done, by number."""
+    rows = connection.execute(sa.select(job_items).where(job_items.c.job == job_id))
+    return {row.item: _from_row(row.result, row.error) for row in rows}
+
+
+def to_row(entry: Entry) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Result and error columns of an item's row."""
+    if isinstance(entry, Made):
+        return {"made": asdict(entry)}, None
+    return (None, entry.error) if entry.error is not None else ({"known": entry.to_wire()}, None)
+
+
+def _from_row(result: Mapping[str, Any] | None, error: dict[str, Any] | None) -> Entry:
+    if result is None:
+        return ItemResult(error=error)
+    return Made(**result["made"]) if "made" in result else ItemResult(**result["known"])
+
+
+def filed_answer(connection: sa.Connection, owner: str, item: Item) -> ItemResult | None:
+    """The answer that the same call on the same bytes had before, None if it never was made."""
+    filed = connection.scalar(_FILED, {"of": owner, "key": item.key})
+    if filed is None:
+        return None
+    answer = ItemResult(**filed)
+    given = [handle for handle in item.sources if handle not in item.new]
+    return replace(answer, cached=True, sources=answer.sources or given)
+
+
+def end_job(
+    connection: sa.Connection,
+    claim: queue.Claim,
+    request: Request,
+    entries: Mapping[int, Entry],
+    now: float,
+    has_bytes: Callable[[str], bool],
+) -> Job:
+    """Record all items and end the job, in the caller's transaction; the ended job.
+
+    It succeeds if any item did. The text of a single item's error is the job's.
+
+    Raises:
+        LeaseLost: Somebody else has the job; the transaction must be undone.
+    """
+    recorder = _Recorder(connection, claim, request, now, has_bytes)
+    items = tuple(recorder.record(request.items[n], entries[n]) for n in range(len(request.items)))
+    state, error = outcome_of(items)
+    result = Result(items)
+    end = queue.End(state, len(items), float(state == "succeeded"), "", result.to_wire(), error)
+    return _finish(connection, claim, end, len(items), now, result)
+
+
+def cancel_job(connection: sa.Connection, claim: queue.Claim, request: Request, done: int, now: float) -> Job:
+    """End a running job that was cancelled after `done` items, with nothing recorded; the ended job.
+
+    Raises:
+        LeaseLost: Somebody else has the job.
+    """
+    return _finish(connection, claim, queue.End("canceled", done), len(request.items), now, None)
+
+
+def _finish(
+    connection: sa.Connection, claim: queue.Claim, end: queue.End, count: int, now: float, result: Result | None
+) -> Job:
+    if not queue.finish(connection, claim, end, now):
+        raise LeaseLost
+    return Job(
+        id=claim.id,
+        owner=claim.owner,
+        tool=claim.tool,
+        state=cast(State, end.state),
+        progress=end.progress,
+        message=end.message,
+        items=count,
+        done=end.done,
+        result=result,
+        error=dict(end.error) if end.error is not None else None,
+        created_at=claim.created_at,
+        started_at=claim.started_at,
+        finished_at=now,
+    )
+
+
+def outcome_of(items: Sequence[ItemResult]) -> tuple[State, dict[str, Any] | None]:
+    """The end state of a job with these items, and its error."""
+    errors = [item.error for item in items if item.error is not None]
+    if len(errors) < len(items):
+        return "succeeded", None
+    if len(errors) == 1:
+        return "failed", errors[0]
+    return "failed", {**errors[0], "error": f"None of {len(errors)} images could be done. First: {errors[0]['error']}"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorder:
+    connection: sa.Connection
+    claim: queue.Claim
+    request: Request
+    now: float
+    has_bytes: Callable[[str], bool]
+
+    def record(self, item: Item, entry: Entry) -> ItemResult:
+        if isinstance(entry, ItemResult):
+            return entry
+        if not all(self.has_bytes(digest) for digest in entry.digests()):
+            # Somebody deleted an image of the very same bytes between storing these and this moment.
+            return ItemResult(
+                error=Conflict("An image with the same content was deleted just now. Try again.").to_wire()
+            )
+        result = ItemResult(
+            sources=self._sources(item, entry),
+            report=entry.report,
+            facts=entry.facts,
+            kept=entry.kept,
+            removed=entry.removed,
+            warnings=entry.warnings,
+        )
+        result = replace(result, images=self._images(item, entry, result.sources))
+        self._file(item, result)
+        return result
+
+    def _sources(self, item: Item, made: Made) -> list[str]:
+        """The handles of what went in; new bytes are recorded, once an owner."""
+        if self.request.read_only:
+            return [handle for handle in item.sources if handle not in item.new]
+        recorded: dict[str, str] = {}
+        owner = self.claim.owner
+        for digest, handle, name, picture in zip(item.inputs, item.sources, item.names, made.inputs, strict=True):
+            if handle in item.new and handle not in recorded:
+                known = find_source(self.connection, owner, digest)
+                if known is None:
+                    insert_source(self.connection, owner, handle, digest, Picture(**picture), name)
+                recorded[handle] = known or handle
+        return [recorded.get(handle, handle) for handle in item.sources]
+
+    def _images(self, item: Item, made: Made, sources: Sequence[str]) -> list[str]:
+        handles = []
+        for output in made.outputs:
+            handle = new_id("img")
+            insert_result(
+                self.connection,
+                self.claim.owner,
+                handle,
+                sources[0] if sources else None,
+                output["digest"],
+                Picture(**output["picture"]),
+                self.claim.tool,
+                self.request.plan.to_wire(),
+                made.facts,
+                result_name(item.names[0] if item.names else "", self.claim.tool, output["extension"]),
+            )
+            handles.append(handle)
+        return handles
+
+    def _file(self, item: Item, result: ItemResult) -> None:
+        """Keep the answer for the same call; a report's without the handles that this caller happened to use."""
+        filed = replace(result, sources=[]) if self.request.read_only else result
+        self.connection.execute(_UNFILE, {"of": self.claim.owner, "key": item.key})
+        row = {"owner": self.claim.owner, "digest": item.key, "result": filed.to_wire(), "created_at": self.now}
+        self.connection.execute(results.insert(), row)
+
+
+def public_error(error: Exception) -> ItemResult:
+    """The item that failed with this error; whoever raised something else than a `DarkroomError` had a bug."""
+    if not isinstance(error, DarkroomError):
+        error = DarkroomError("Something went wrong inside the server. Its log says more.")
+    return ItemResult(error=error.to_wire())

@@ -1,0 +1,262 @@
+"""The server process: one per data directory, on an owner-only socket and, over HTTP, on loopback."""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import uvicorn
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.types import ASGIApp
+
+from darkroom import __version__
+from darkroom.app import Darkroom, open_darkroom
+from darkroom.asgi import Access, build_web, is_loopback
+from darkroom.config import Config
+from darkroom.docs import Page, llms_txt, tool_page
+from darkroom.faces.docs import docs_routes
+from darkroom.faces.files import file_routes
+from darkroom.faces.mcp.room import Pace, Room
+from darkroom.faces.mcp.server import McpServer, build_server, managers
+from darkroom.faces.mcp.stream import MAX_LINE, serve_stream
+from darkroom.paths import DataDir
+from darkroom.principal import LOCAL, Principal
+from darkroom.relay import copy_stdio
+from darkroom_tools.registry import builtin_tools
+
+__all__ = ["AlreadyRunning", "all_pages", "hold_lock", "running_pid", "serve", "serve_standalone"]
+
+log = logging.getLogger(__name__)
+
+HELLO_BYTES = 64 * 1024
+HELLO_SECONDS = 10.0
+
+
+class AlreadyRunning(RuntimeError):
+    """Another server holds the data directory."""
+
+
+@dataclass(slots=True)
+class Activity:
+    """Who is connected, and when somebody last was."""
+
+    connections: int = 0
+    last: float = 0.0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count a connection while it lasts."""
+        self.connections += 1
+        try:
+            yield
+        finally:
+            self.connections -= 1
+            self.last = time.monotonic()
+
+
+@contextmanager
+def hold_lock(where: DataDir) -> Iterator[None]:
+    """Be the one server of the data directory.
+
+    Raises:
+        AlreadyRunning: Somebody else is.
+    """
+    where.create()
+    with where.lock.open("a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            raise AlreadyRunning from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def running_pid(where: DataDir) -> int | None:
+    """The process that serves the data directory, None if there is none."""
+    try:
+        with hold_lock(where):
+            return None
+    except AlreadyRunning:
+        said = where.lock.read_text(encoding="ascii")
+        return int(said) if said.isdigit() else None
+
+
+def all_pages() -> list[Page]:
+    """Documentation of every tool that a fresh server publishes."""
+    return [*map(tool_page, builtin_tools().values()), *(manager.page() for manager in managers().values())]
+
+
+async def serve(config: Config, *, background: bool, idle_seconds: float | None) -> None:
+    """Serve until a signal, or until nobody needs this server any more; the caller holds the lock.
+
+    Args:
+        config: The configuration.
+        background: Started by a relay: HTTP carries uploads and downloads only, on any free port.
+        idle_seconds: End after so long without a connection or a job; None never ends.
+    """
+    async with open_darkroom(config) as room:
+        server = build_server(_mcp_room(room))
+        listener = _listen(config, background=background)
+        room.links.base = config.public_url or _address(listener)
+        activity = Activity(last=time.monotonic())
+        async with _unix_socket(room, server, activity), anyio.create_task_group() as tasks:
+            web = _HttpServer(_web_config(room, server, with_mcp=not background))
+            tasks.start_soon(_serve_http, web, listener)
+            if not background:
+                sys.stderr.write(f"Darkroom serves {room.links.base} (MCP at {room.links.base}/mcp)\n")
+            await _until_done(room, activity, idle_seconds)
+            room.jobs.stop_claiming()
+            web.should_exit = True
+
+
+async def serve_standalone(config: Config, roots: Sequence[Path]) -> None:
+    """Serve one client over standard input and output, with everything in this process tree."""
+    wire_in, wire_out = os.dup(0), os.dup(1)
+    # What native code or a child prints must not end up between the protocol's lines.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    near, far = socket.socketpair()
+    async with open_darkroom(config) as room:
+        server = build_server(_mcp_room(room))
+        copy_stdio(near, wire_in, wire_out)
+        reader, writer = await asyncio.open_unix_connection(sock=far, limit=MAX_LINE)
+        await serve_stream(server, reader, writer, Principal(LOCAL.id, tuple(roots)))
+
+
+def _mcp_room(room: Darkroom) -> Room:
+    return Room(
+        version=__version__,
+        catalog=room.catalog,
+        workflows=room.workflows,
+        jobs=room.jobs,
+        library=room.library,
+        uploads=room.uploads,
+        exporter=room.exporter,
+        links=room.links,
+        http_principal=lambda _ctx: LOCAL,
+        fetch=room.config.fetch,
+        docs=lambda: llms_txt(all_pages()),
+        pace=Pace(wait=room.config.soft_wait),
+    )
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its signal handlers: this process has its own."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        return contextlib.nullcontext()
+
+
+async def _serve_http(web: uvicorn.Server, listener: socket.socket) -> None:
+    await web.serve(sockets=[listener])
+
+
+def _web_config(room: Darkroom, server: McpServer, *, with_mcp: bool) -> uvicorn.Config:
+    token = room.config.token.get_secret_value() if room.config.token else None
+    hosts = {*room.config.allowed_hosts, *([] if is_loopback(room.config.host) else [room.config.host])}
+    last: ASGIApp | None = None
+    routes = list(file_routes(room))
+    lifespan = None
+    if with_mcp:
+        last = server.streamable_http_app(transport_security=_mcp_security(hosts))
+        lifespan = server.session_manager.run
+        routes += docs_routes(all_pages())
+    app = build_web(routes, health=room.health, access=Access(frozenset(hosts), token), lifespan=lifespan, last=last)
+    # h11 refuses header values that httptools lets through; see the conformance suite's header checks.
+    return uvicorn.Config(app, http="h11", ws="none", log_config=None, access_log=False, server_header=False)
+
+
+def _mcp_security(hosts: set[str]) -> TransportSecuritySettings:
+    """The SDK's own Host and Origin check, behind ours, for the same names on any port."""
+    names = ["127.0.0.1", "localhost", "[::1]", *sorted(hosts)]
+    return TransportSecuritySettings(
+        allowed_hosts=[form for name in names for form in (name, f"{name}:*")],
+        allowed_origins=[
+            f"{scheme}://{name}{port}" for name in names for scheme in ("http", "https") for port in ("", ":*")
+        ],
+    )
+
+
+def _listen(config: Config, *, background: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0) if background else (config.host.strip("[]"), config.port))
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def _unix_socket(room: Darkroom, server: McpServer, activity: Activity) -> AsyncIterator[None]:
+    path = room.where.socket
+    path.unlink(missing_ok=True)  # we hold the lock, so it is a dead server's
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with activity.one(), contextlib.suppress(ConnectionError, TimeoutError, ValueError):
+            try:
+                principal = await _greet(reader, writer)
+                await serve_stream(server, reader, writer, principal)
+            finally:
+                writer.close()
+
+    before = os.umask(0o177)
+    try:
+        listener = await asyncio.start_unix_server(connected, path, limit=MAX_LINE)
+    finally:
+        os.umask(before)
+    try:
+        yield
+    finally:
+        listener.close()
+        path.unlink(missing_ok=True)
+
+
+async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Principal:
+    """Read the relay's first line; only processes of the same user are heard."""
+    link: socket.socket = writer.get_extra_info("socket")
+    if hasattr(socket, "SO_PEERCRED"):
+        _pid, uid, _gid = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid != os.getuid():
+            raise ConnectionError("a process of another user")
+    line = await asyncio.wait_for(reader.readline(), HELLO_SECONDS)
+    if len(line) > HELLO_BYTES:
+        raise ConnectionError("a first line that is too long")
+    said: dict[str, Any] = json.loads(line)
+    return Principal(LOCAL.id, tuple(Path(root) for root in said["roots"]))
+
+
+async def _until_done(room: Darkroom, activity: Activity, idle_seconds: float | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1.0 if idle_seconds is not None else None)
+        if room.jobs.busy or activity.connections:
+            activity.last = time.monotonic()
+        if idle_seconds is not None and time.monotonic() - activity.last > idle_seconds:
+            return

@@ -1,0 +1,333 @@
+"""The lease queue over the table `jobs`: plain functions over a connection, for the caller's transaction.
+
+A job is queued, then running under a lease, then in an end state. A claim is one statement, so two workers never
+get the same job. A running job belongs to (worker, attempt): whatever is written for it names both, so a worker
+that lost its lease cannot finish a job that somebody else runs by now.
+"""
+
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from darkroom.errors import JobInterrupted, NotFound, Overloaded
+from darkroom.store.schema import job_blobs, job_items, jobs
+
+__all__ = [
+    "ENDED",
+    "Claim",
+    "End",
+    "QueueLimits",
+    "Reaped",
+    "cancel",
+    "checkpoint",
+    "claim",
+    "enqueue",
+    "finish",
+    "heartbeat",
+    "reap",
+    "release",
+]
+
+ENDED: Final = ("succeeded", "failed", "canceled")
+RETRY_AFTER: Final = 5
+LONGEST_MESSAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """How much may wait and run.
+
+    Attributes:
+        queued: Jobs of all owners that may wait.
+        owner_queued: Jobs of one owner that may wait.
+        owner_running: Jobs of one owner that may run at once.
+        attempts: A job whose worker died so often is failed instead of tried again.
+        lease_seconds: A worker that was not heard of for so long counts as dead.
+    """
+
+    queued: int = 100
+    owner_queued: int = 200
+    owner_running: int = 10
+    attempts: int = 3
+    lease_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that `worker` runs; `attempt` counts from 1, times are seconds since the epoch."""
+
+    id: str
+    owner: str
+    tool: str
+    request: Mapping[str, Any]
+    worker: str
+    attempt: int
+    created_at: float
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a job ended: state, items that are done, how far it was, and what it came to."""
+
+    state: str
+    done: int = 0
+    progress: float = 0.0
+    message: str = ""
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """Ids of the jobs taken from dead workers, by what became of them."""
+
+    queued: Sequence[str]
+    failed: Sequence[str]
+    canceled: Sequence[str]
+
+
+def enqueue(
+    connection: sa.Connection, row: Mapping[str, Any], needs: Sequence[str], now: float, limits: QueueLimits
+) -> None:
+    """Add a job.
+
+    Args:
+        row: `id`, `owner`, `tool`, `request`, `fingerprint`, `item_count`; `idempotency_key`, `priority`, `done`.
+        needs: Digests of the bytes that the job reads; they stay until it ends.
+
+    Raises:
+        Overloaded: The queue, or the owner's share of it, is full.
+    """
+    waiting, mine, served, first, last = connection.execute(_STANDING, {"of": row["owner"]}).one()
+    if waiting >= limits.queued:
+        raise Overloaded(
+            f"The queue is full: {waiting} jobs wait. Try again in {RETRY_AFTER} seconds.", retryAfter=RETRY_AFTER
+        )
+    if mine >= limits.owner_queued:
+        raise Overloaded(
+            f"You have {mine} jobs waiting, and {limits.owner_queued} may. Try again in {RETRY_AFTER} seconds.",
+            code="RATE_LIMITED",
+            retryAfter=RETRY_AFTER,
+        )
+    # Fair order (self-clocked fair queueing): the clock is the turn now being served, or the first one to be; a job's
+    # turn is one per item after it, or after its owner's last. So nobody waits for all that others piled up.
+    clock = served if served is not None else first or 0.0
+    turn = max(clock, last or 0.0) + row["item_count"]
+    connection.execute(_INSERT, {**row, "state": "queued", "turn": turn, "created_at": now})
+    _insert_needs(connection, row["id"], needs)
+
+
+def claim(connection: sa.Connection, worker: str, count: int, now: float, limits: QueueLimits) -> list[Claim]:
+    """Take up to `count` jobs in order of priority and turn, no owner over its limit of running jobs."""
+    given = {
+        "worker": worker,
+        "most": count,
+        "share": limits.owner_running,
+        "now": now,
+        "until": now + limits.lease_seconds,
+    }
+    taken = connection.execute(_claim_statement(connection.dialect.name), given)
+    rows = sorted(taken, key=lambda row: (-row.priority, row.turn, row.seq))
+    return [
+        Claim(row.id, row.owner, row.tool, row.request, worker, row.attempt, row.created_at, row.started_at)
+        for row in rows
+    ]
+
+
+def heartbeat(
+    connection: sa.Connection, held: Sequence[tuple[Claim, float, str]], now: float, limits: QueueLimits
+) -> tuple[set[str], set[str]]:
+    """Renew the leases of claims and save how far each is: fraction and message.
+
+    Returns:
+        The ids that somebody wants cancelled, and the ids that are ours no longer.
+    """
+    cancelled, lost = set(), set()
+    for job, fraction, message in held:
+        told = {"until": now + limits.lease_seconds, "fraction": fraction, "words": message[:LONGEST_MESSAGE]}
+        asked = connection.execute(_HEARTBEAT, {**_fence(job), **told}).scalar_one_or_none()
+        if asked is None:
+            lost.add(job.id)
+        elif asked:
+            cancelled.add(job.id)
+    return cancelled, lost
+
+
+def checkpoint(
+    connection: sa.Connection,
+    job: Claim,
+    item: int,
+    result: Mapping[str, Any] | None,
+    error: Mapping[str, Any] | None,
+    needs: Sequence[str],
+) -> bool:
+    """Keep what one item of a job came to, with the bytes it made; False if the job is ours no longer."""
+    held = connection.execute(_CHECKPOINT, _fence(job)).first()
+    if held is not None:
+        connection.execute(job_items.insert(), {"job": job.id, "item": item, "result": result, "error": error})
+        known = sa.select(job_blobs.c.sha256).where(job_blobs.c.job == job.id)
+        _insert_needs(connection, job.id, set(needs) - set(connection.execute(known).scalars()))
+    return held is not None
+
+
+def finish(connection: sa.Connection, job: Claim, end: End, now: float) -> bool:
+    """End a running job; False, and nothing changed, if it is ours no longer."""
+    told = {
+        "end": end.state,
+        "answer": end.result,
+        "reason": end.error,
+        "count": end.done,
+        "fraction": end.progress,
+        "words": end.message[:LONGEST_MESSAGE],
+        "now": now,
+    }
+    held = connection.execute(_FINISH, {**_fence(job), **told}).first()
+    if held is not None:
+        _forget(connection, [job.id])
+    return held is not None
+
+
+def release(connection: sa.Connection, worker: str) -> None:
+    """Put all that a stopping worker still runs back for others, without counting the attempt."""
+    back = {"state": "queued", "lease_owner": None, "lease_until": None, "attempt": jobs.c.attempt - 1}
+    connection.execute(jobs.update().where(jobs.c.state == "running", jobs.c.lease_owner == worker).values(back))
+
+
+def reap(connection: sa.Connection, now: float, limits: QueueLimits, *, alone: bool = False) -> Reaped:
+    """Take the running jobs of dead workers: queue them again, or end those cancelled or tried too often.
+
+    Args:
+        alone: True if no other worker can be alive, so every lease is a dead one's.
+    """
+    dead = jobs.update().where(jobs.c.state == "running")
+    if not alone:
+        dead = dead.where(jobs.c.lease_until < now)
+    error = JobInterrupted(
+        f"The server stopped {limits.attempts} times in the middle of this job. "
+        "Try a smaller image or other settings; the server's log says more."
+    ).to_wire()
+    canceled = _end(connection, dead.where(jobs.c.cancel_requested), {"state": "canceled"}, now)
+    spent = dead.where(jobs.c.attempt >= limits.attempts)
+    failed = _end(connection, spent, {"state": "failed", "error": error}, now)
+    again = dead.values(state="queued", lease_owner=None, lease_until=None).returning(jobs.c.id)
+    return Reaped(connection.execute(again).scalars().all(), failed, canceled)
+
+
+def cancel(connection: sa.Connection, owner: str, job_id: str, now: float) -> bool:
+    """Cancel a waiting job at once and ask for the end of a running one; an ended one stays as it is.
+
+    Returns:
+        Whether it was waiting, so that it will never run.
+
+    Raises:
+        NotFound: The owner has no such job.
+    """
+    mine = jobs.update().where(jobs.c.id == job_id, jobs.c.owner == owner)
+    if _end(connection, mine.where(jobs.c.state == "queued"), {"state": "canceled"}, now):
+        return True
+    asked = mine.values(cancel_requested=sa.or_(jobs.c.cancel_requested, jobs.c.state == "running"))
+    if connection.execute(asked.returning(jobs.c.id)).first() is None:
+        raise NotFound("There is no such job, or it is no longer kept.")
+    return False
+
+
+def _fence(job: Claim) -> dict[str, Any]:
+    return {"which": job.id, "worker": job.worker, "try": job.attempt}
+
+
+def _end(connection: sa.Connection, which: sa.Update, values: Mapping[str, Any], now: float) -> list[str]:
+    """Bring jobs to an end state; their ids."""
+    ended = which.values(**values, lease_owner=None, lease_until=None, finished_at=now).returning(jobs.c.id)
+    ids = list(connection.execute(ended).scalars())
+    if ids:
+        _forget(connection, ids)
+    return ids
+
+
+def _forget(connection: sa.Connection, ids: Sequence[str]) -> None:
+    """Drop what only unfinished jobs have."""
+    for statement in _FORGET:
+        connection.execute(statement, {"which": ids})
+
+
+def _insert_needs(connection: sa.Connection, job_id: str, digests: Collection[str]) -> None:
+    if digests:
+        connection.execute(job_blobs.insert(), [{"job": job_id, "sha256": digest} for digest in sorted(set(digests))])
+
+
+# The statements of every call are built once: building them costs more than running them.
+
+
+def _one(what: sa.ColumnElement[Any], *conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
+    return sa.select(what).select_from(jobs).where(*conditions).scalar_subquery()
+
+
+_QUEUED, _RUNNING = jobs.c.state == "queued", jobs.c.state == "running"
+_MINE = jobs.c.owner == sa.bindparam("of")
+_STANDING = sa.select(
+    _one(sa.func.count(), _QUEUED),
+    _one(sa.func.count(), _QUEUED, _MINE),
+    _one(sa.func.max(jobs.c.turn), _RUNNING),
+    _one(sa.func.min(jobs.c.turn - jobs.c.item_count), _QUEUED),
+    _one(sa.func.max(jobs.c.turn), _QUEUED | _RUNNING, _MINE),
+)
+_INSERT = jobs.insert()
+_HELD = jobs.update().where(
+    jobs.c.id == sa.bindparam("which"),
+    _RUNNING,
+    jobs.c.lease_owner == sa.bindparam("worker"),
+    jobs.c.attempt == sa.bindparam("try"),
+)
+_HEARTBEAT = _HELD.values(
+    lease_until=sa.bindparam("until"), progress=sa.bindparam("fraction"), message=sa.bindparam("words")
+).returning(jobs.c.cancel_requested)
+_CHECKPOINT = _HELD.values(done=jobs.c.done + 1).returning(jobs.c.id)
+_FINISH = _HELD.values(
+    state=sa.bindparam("end"),
+    progress=sa.bindparam("fraction"),
+    message=sa.bindparam("words"),
+    done=sa.bindparam("count"),
+    result=sa.bindparam("answer", type_=sa.JSON(none_as_null=True)),
+    error=sa.bindparam("reason", type_=sa.JSON(none_as_null=True)),
+    lease_owner=None,
+    lease_until=None,
+    finished_at=sa.bindparam("now"),
+).returning(jobs.c.id)
+_FORGET = [
+    table.delete().where(table.c.job.in_(sa.bindparam("which", expanding=True))) for table in (job_items, job_blobs)
+]
+
+
+@functools.cache
+def _claim_statement(dialect: str) -> sa.UpdateBase:
+    order = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.seq)
+    nth = sa.func.row_number().over(partition_by=jobs.c.owner, order_by=order)
+    ranked = sa.select(jobs.c.seq, nth.label("nth")).where(_QUEUED).subquery()
+    other = jobs.alias()
+    running = sa.select(sa.func.count()).where(other.c.owner == jobs.c.owner, other.c.state == "running")
+    chosen = (
+        sa.select(jobs.c.seq)
+        .join(ranked, ranked.c.seq == jobs.c.seq)
+        .where(_QUEUED, ranked.c.nth + running.scalar_subquery() <= sa.bindparam("share"))
+        .order_by(*order)
+        .limit(sa.bindparam("most"))
+    )
+    if dialect == "postgresql":
+        chosen = chosen.with_for_update(of=jobs, skip_locked=True)
+    columns = (jobs.c.id, jobs.c.owner, jobs.c.tool, jobs.c.request, jobs.c.attempt, jobs.c.created_at)
+    return (
+        jobs.update()
+        .where(jobs.c.seq.in_(chosen))
+        .values(
+            state="running",
+            lease_owner=sa.bindparam("worker"),
+            lease_until=sa.bindparam("until"),
+            attempt=jobs.c.attempt + 1,
+            started_at=sa.func.coalesce(jobs.c.started_at, sa.bindparam("now")),
+        )
+        .returning(*columns, jobs.c.started_at, jobs.c.priority, jobs.c.turn, jobs.c.seq)
+    )

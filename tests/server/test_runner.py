@@ -1,0 +1,177 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pyvips
+from PIL import Image
+from support.pictures import gradient
+from support.pool_room import ODD_TOOLS, one_step
+
+from darkroom.engine.limits import Limits
+from darkroom.engine.runner import run_plan
+from darkroom.engine.toolset import known_tools
+from darkroom.engine.work import Work
+from darkroom_tools.base import Image as Picture
+from darkroom_tools.errors import Cancelled, InvalidImage, InvalidSettings, OutputTooLarge
+from darkroom_tools.plan import Plan, Step, input_ref, step_ref
+
+TOOLS = known_tools(ODD_TOOLS)
+
+
+class Watcher:
+    """Takes the progress of a plan."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, str]] = []
+        self.work = Work(lambda fraction, message: self.seen.append((fraction, message)), self.no_model)
+
+    def no_model(self, model: str, inputs: Any) -> Any:
+        raise AssertionError("no tool here asks a model")
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    pyvips.cache_set_max(0)
+    monkeypatch.setattr("darkroom.engine.work.SECONDS_BETWEEN_REPORTS", 0.0)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo"
+    Image.fromarray(gradient(300, 200)).save(path, "PNG")
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+def run(plan: Plan, photo: Path, out: Path, watcher: Watcher | None = None, **limits: Any) -> Any:
+    return run_plan(plan, [photo], out, Limits(**limits), (watcher or Watcher()).work, TOOLS)
+
+
+def chain(*tools: str, **settings: Any) -> Plan:
+    refs = [input_ref(0), *(step_ref(f"s{n}") for n in range(len(tools)))]
+    return Plan(tuple(Step(f"s{n}", tool, settings, {"image": [refs[n]]}) for n, tool in enumerate(tools)))
+
+
+def test_pixels_pass_unchanged_through_steps_that_change_nothing(photo: Path, out: Path):
+    outcome = run(chain("pass-on", "pass-on", "pass-on"), photo, out)
+    written = np.asarray(Image.open(outcome.outputs[0].path))
+    assert np.array_equal(written, np.asarray(Image.open(photo)))
+    assert outcome.outputs[0].path.parent == out
+    assert outcome.warnings == ["nothing was done"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "streams"),
+    [
+        (chain("pass-on", "pass-on"), True),
+        (chain("pass-on", "blur-much"), False),
+        (
+            Plan(
+                (
+                    Step("a", "pass-on", {}, {"image": [input_ref(0)]}),
+                    Step("b", "pass-on", {}, {"image": [input_ref(0)]}),
+                )
+            ),
+            False,
+        ),
+        (Plan(), True),
+    ],
+)
+def test_a_file_streams_only_where_every_tool_reads_it_once(photo: Path, out: Path, monkeypatch, plan, streams):
+    from darkroom.engine import codec
+
+    asked = []
+    real = codec.open_image
+
+    def spy(path: Path, limits: Limits, *, sequential: bool) -> Picture:
+        asked.append(sequential)
+        return real(path, limits, sequential=sequential)
+
+    monkeypatch.setattr(codec, "open_image", spy)
+    run(plan, photo, out)
+    assert asked == [streams]
+
+
+def test_progress_covers_the_whole_and_never_falls(photo: Path, out: Path):
+    watcher = Watcher()
+    run(chain("count", "count"), photo, out, watcher)
+    fractions = [fraction for fraction, _ in watcher.seen]
+    assert fractions == sorted(fractions)
+    assert fractions[0] < 0.2
+    assert fractions[-1] > 0.9
+    assert watcher.seen[-1][1] == "Encoding"
+
+
+def test_reports_are_at_most_ten_a_second(photo: Path, out: Path, monkeypatch):
+    clock = iter(np.arange(0, 100, 0.03))
+    monkeypatch.setattr("darkroom.engine.work.SECONDS_BETWEEN_REPORTS", 0.1)
+    monkeypatch.setattr("darkroom.engine.work.time.monotonic", lambda: float(next(clock)))
+    watcher = Watcher()
+    for step in range(100):
+        watcher.work.progress(step / 100)
+    assert len(watcher.seen) == 25
+
+
+def test_a_result_over_the_limits_stops_the_plan_before_the_next_step(photo: Path, out: Path):
+    plan = Plan(
+        (
+            Step("a", "enlarge", {"side": 3000}, {"image": [input_ref(0)]}),
+            Step("b", "die", {}, {"image": [step_ref("a")]}),
+        )
+    )
+    with pytest.raises(OutputTooLarge, match="3000 x 3000") as caught:
+        run(plan, photo, out, output_pixels=1_000_000)
+    assert caught.value.details["limit"] == 1_000_000
+    with pytest.raises(OutputTooLarge):
+        run(one_step("enlarge", side=900), photo, out, output_side=800)
+    assert list(out.iterdir()) == []
+
+
+def test_a_cancelled_plan_raises_cancelled_whatever_it_was_doing(photo: Path, out: Path):
+    watcher = Watcher()
+    watcher.work.cancel()
+    with pytest.raises(Cancelled):
+        run(chain("pass-on"), photo, out, watcher)
+
+    midway = Watcher()
+    midway.work = Work(lambda fraction, _: midway.work.cancel() if fraction > 0.7 else None, midway.no_model)
+    with pytest.raises(Cancelled):
+        run(chain("blur-much", rounds=3), photo, out, midway)
+
+
+def test_settings_are_validated_again(photo: Path, out: Path):
+    with pytest.raises(InvalidSettings, match="sidee"):
+        run(one_step("enlarge", sidee=3), photo, out)
+
+
+@pytest.mark.parametrize("ref", ["input:7", "step:later", "nonsense"])
+def test_a_reference_to_nothing_is_refused(photo: Path, out: Path, ref: str):
+    with pytest.raises(InvalidSettings, match=ref):
+        run(Plan((Step("a", "pass-on", {}, {"image": [ref]}),)), photo, out)
+
+
+def test_an_unknown_tool_is_refused(photo: Path, out: Path):
+    with pytest.raises(InvalidSettings, match="'levitate'"):
+        run(one_step("levitate"), photo, out)
+
+
+def test_damage_that_shows_late_is_blamed_on_the_input(photo: Path, out: Path, tmp_path: Path):
+    cut = tmp_path / "cut"
+    cut.write_bytes(photo.read_bytes()[:-300])
+    with pytest.raises(InvalidImage):
+        run(chain("blur-much"), cut, out)
+
+
+def test_a_fault_of_a_tool_is_told_without_its_words(photo: Path, out: Path):
+    from darkroom_tools.errors import ProcessingFailed
+
+    with pytest.raises(ProcessingFailed) as caught:
+        run(one_step("raise-text", text="/etc/secret"), photo, out)
+    assert "secret" not in caught.value.message

@@ -1,0 +1,79 @@
+"""The type of a file by its first bytes."""
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+
+from darkroom.engine.sniff import FORMATS, HEAD_BYTES, sniff
+from darkroom_tools.errors import InvalidImage, UnsupportedFormat
+
+
+def head_of(format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (8, 8), "red").save(buffer, format, **options)
+    return buffer.getvalue()[:HEAD_BYTES]
+
+
+@pytest.mark.parametrize("format", ["jpeg", "png", "webp", "gif", "tiff", "avif"])
+def test_files_by_another_library_are_told_by_their_leading_bytes(format: str) -> None:
+    assert sniff(head_of(format)) == format
+
+
+@pytest.mark.parametrize("head", [b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0"])
+def test_both_byte_orders_and_sizes_of_tiff_are_known(head: bytes) -> None:
+    assert sniff(head) == "tiff"
+
+
+def test_an_av1_file_under_the_general_heif_brand_is_heif() -> None:
+    assert sniff(b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf") == "heif"
+    assert sniff(b"\0\0\0\x1cftypavis\0\0\0\0avifavismsf1") == "avif"
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heic"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "heic"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1miaf", "heic"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "video"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg"),
+        (b"\xef\xbb\xbf  <SVG>", "svg"),
+        (b"<?xml version='1.0'?><svg/>", "xml"),
+        (b"<!DOCTYPE html><html>", "html"),
+        (b"%PDF-1.7", "pdf"),
+        (head_of("bmp"), "bmp"),
+        (head_of("ico"), "ico"),
+        (b"\xff\x0a\xfa\x1f", "jxl"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "jp2"),
+        (b"8BPS\0\1", "psd"),
+        (b"II*\0\x10\0\0\0CR\2\0", "raw"),
+        (b"PK\x03\x04", "zip"),
+        (b"RIFF\0\0\0\0WAVE", "unknown"),
+        (b"hello, world", "unknown"),
+        (b"\xff\xd8", "unknown"),
+    ],
+)
+def test_other_types_are_refused_by_name_with_what_is_read(head: bytes, name: str) -> None:
+    with pytest.raises(UnsupportedFormat) as caught:
+        sniff(head)
+    assert caught.value.details["got"] == name
+    assert caught.value.details["allowed"] == sorted(FORMATS)
+    assert all(format in caught.value.message for format in FORMATS)
+
+
+def test_an_empty_file_has_its_own_code() -> None:
+    with pytest.raises(InvalidImage) as caught:
+        sniff(b"")
+    assert caught.value.code == "EMPTY_FILE"
+
+
+@given(st.binary(max_size=HEAD_BYTES))
+def test_any_bytes_have_a_known_type_or_a_public_error(head: bytes) -> None:
+    try:
+        assert sniff(head) in FORMATS
+    except (InvalidImage, UnsupportedFormat) as error:
+        assert error.message.endswith(".")
