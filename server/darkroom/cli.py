@@ -98,9 +98,15 @@ def _serve(chosen: argparse.Namespace) -> int:
 
 
 def _stop(chosen: argparse.Namespace) -> int:
-    from darkroom.commands import stop
+    from darkroom.lock import end_server
+    from darkroom.paths import data_dir
 
-    return stop(chosen.data_dir)
+    pid, gone = end_server(data_dir(chosen.data_dir))
+    if not gone:
+        sys.stderr.write(f"darkroom: process {pid} is still finishing its jobs\n")
+        return 1
+    sys.stdout.write(f"Process {pid} has ended.\n" if pid else "No server runs on this data directory.\n")
+    return 0
 
 
 def _run(chosen: argparse.Namespace) -> int:

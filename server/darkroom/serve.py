@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import json
 import logging
 import os
@@ -33,21 +31,18 @@ from darkroom.faces.files import file_routes
 from darkroom.faces.mcp.room import Pace, Room
 from darkroom.faces.mcp.server import McpServer, build_server, managers
 from darkroom.faces.mcp.stream import MAX_LINE, serve_stream
-from darkroom.paths import DataDir
 from darkroom.principal import LOCAL, Principal
 from darkroom.relay import copy_stdio
 from darkroom_tools.registry import builtin_tools
 
-__all__ = ["AlreadyRunning", "all_pages", "hold_lock", "running_pid", "serve", "serve_standalone"]
+__all__ = ["all_pages", "serve", "serve_standalone"]
 
 log = logging.getLogger(__name__)
 
 HELLO_BYTES = 64 * 1024
 HELLO_SECONDS = 10.0
-
-
-class AlreadyRunning(RuntimeError):
-    """Another server holds the data directory."""
+GRACE_SECONDS = 5
+"""For requests that are being answered when the server ends."""
 
 
 @dataclass(slots=True)
@@ -66,38 +61,6 @@ class Activity:
         finally:
             self.connections -= 1
             self.last = time.monotonic()
-
-
-@contextmanager
-def hold_lock(where: DataDir) -> Iterator[None]:
-    """Be the one server of the data directory.
-
-    Raises:
-        AlreadyRunning: Somebody else is.
-    """
-    where.create()
-    with where.lock.open("a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-            raise AlreadyRunning from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-        file.truncate(0)
-
-
-def running_pid(where: DataDir) -> int | None:
-    """The process that serves the data directory, None if there is none."""
-    try:
-        with hold_lock(where):
-            return None
-    except AlreadyRunning:
-        said = where.lock.read_text(encoding="ascii")
-        return int(said) if said.isdigit() else None
 
 
 def all_pages() -> list[Page]:
@@ -125,6 +88,7 @@ async def serve(config: Config, *, background: bool, idle_seconds: float | None)
                 sys.stderr.write(f"Darkroom serves {room.links.base} (MCP at {room.links.base}/mcp)\n")
             await _until_done(room, activity, idle_seconds)
             room.jobs.stop_claiming()
+            server.changes.listen.close()
             web.should_exit = True
 
 
@@ -182,7 +146,15 @@ def _web_config(room: Darkroom, server: McpServer, *, with_mcp: bool) -> uvicorn
         routes += docs_routes(all_pages())
     app = build_web(routes, health=room.health, access=Access(frozenset(hosts), token), lifespan=lifespan, last=last)
     # h11 refuses header values that httptools lets through; see the conformance suite's header checks.
-    return uvicorn.Config(app, http="h11", ws="none", log_config=None, access_log=False, server_header=False)
+    return uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
 
 
 def _mcp_security(hosts: set[str]) -> TransportSecuritySettings:

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for root in ("server", "tools", "prompts") for path in (ROOT / root).rglob("*.py"))
 CONFIGURATION = {"app.py", "commands.py", "config.py", "paths.py", "serve.py"}
 """Files that may know where configuration comes from: the composition root, and the process around it."""
-ENCODERS = {"codec.py", "encode.py", "worker.py"}
+ENCODERS = {"encode.py", "fit.py", "worker.py"}
+"""Writing a file, searching a quality that fits a size, and the warm-up of every encoder before the sandbox closes."""
 
 
 def name_of(path: Path) -> str:

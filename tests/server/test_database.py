@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from darkroom.errors import DarkroomError, DatabaseBusy
+from darkroom.errors import DarkroomError, DatabaseBusy, StorageFull
 from darkroom.store import database as module
 from darkroom.store.database import MIGRATIONS, Database, head_revision
 from darkroom.store.schema import metadata, quarantine
@@ -170,6 +170,20 @@ async def test_a_lock_held_elsewhere_answers_database_busy(tmp_path: Path, monke
         assert caught.value.code == "DATABASE_BUSY"
         assert caught.value.retryable
         await database.write(lambda c: c.execute(insert("a")))
+
+
+async def test_a_full_disk_answers_storage_full_and_reads_go_on(tmp_path: Path) -> None:
+    def fill(connection: sa.Connection) -> None:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
+        for n in range(5_000):
+            connection.execute(insert(f"{n:064}"))
+
+    async with Database(url(tmp_path)) as database:
+        with pytest.raises(StorageFull) as caught:
+            await database.write(fill)
+        assert caught.value.status == 507
+        assert await database.read(lambda c: c.execute(sa.select(quarantine)).all()) == []
 
 
 async def test_a_damaged_file_is_refused_after_an_unclean_stop(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from darkroom.store.blobs import BlobStore
 from darkroom.store.database import Database
 from darkroom.store.queue import QueueLimits
 from darkroom.store.schema import images, job_blobs, job_items, jobs, results
-from darkroom_tools.base import Image, Report, Settings, Tool, tool
+from darkroom_tools.base import Image, Report, Settings, tool
 from darkroom_tools.errors import DarkroomError, InvalidSettings, ProcessingFailed
 from darkroom_tools.plan import Plan
 
@@ -441,7 +441,9 @@ async def test_no_more_runs_than_there_are_slots_and_all_get_done(closed: Room) 
     closed.executor.gate.set()
     assert {(await closed.done(job)).state for job in waiting} == {"succeeded"}
     assert closed.executor.most == 2
-    assert not closed.jobs.busy
+    async with asyncio.timeout(PATIENCE):
+        while closed.jobs.busy:
+            await asyncio.sleep(0)
 
 
 async def test_a_large_batch_lets_anothers_call_through(tmp_path: Path) -> None:
@@ -455,7 +457,7 @@ async def test_a_large_batch_lets_anothers_call_through(tmp_path: Path) -> None:
         room.executor.gate.set()
         await room.jobs.wait(room.ben, single.id, PATIENCE)
         await room.done(batch)
-        assert order.index("\nsingle".strip()) < 6
+        assert order.index("single") < 6
 
 
 async def test_the_same_idempotency_key_gives_the_same_job(closed: Room) -> None:
@@ -804,8 +806,3 @@ async def test_a_picture_whose_file_is_gone_is_refused(room: Room) -> None:
     room.blobs.delete(record.sha256)
     with pytest.raises(NotFound, match="gone"):
         await room.jobs.accept(room.ann, tint, {"image": record.id, "shade": 9})
-
-
-def test_tools_here_are_tools() -> None:
-    assert all(isinstance(each, Tool) for each in (tint, blend, measure, cut_out))
-    assert measure.read_only

@@ -16,6 +16,7 @@ from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
 from support.mcp_room import FAST, Bench, open_bench, png, socket_transport
 
 from darkroom.engine.outcome import Progress
+from darkroom.faces.mcp.replies import TEXT_LIMIT
 from darkroom.faces.mcp.room import Pace
 from darkroom.faces.mcp.server import build_server
 from darkroom.jobs.record import ItemResult
@@ -299,7 +300,7 @@ async def test_even_an_enormous_report_stays_small(bench: Bench, report: dict[st
     async with client_of(bench) as client:
         result = await client.call_tool("info", {"image": source})
     assert len(result.model_dump_json(by_alias=True).encode()) < 64 * 1024
-    assert len(text_of(result)) <= 700
+    assert len(text_of(result)) <= TEXT_LIMIT
 
 
 async def test_view_image_shows_a_small_webp_and_nothing_structured(bench: Bench) -> None:

@@ -420,17 +420,48 @@ async def test_no_process_survives_the_pool(tmp_path: Path, photo: Path):
         await pool.inspect(photo)
 
 
-async def test_a_pool_that_must_be_sandboxed_does_not_start_without(tmp_path: Path, monkeypatch):
+NO_LANDLOCK = ("landlockpy.py", "AccessFS = Ruleset = Scope = None\ndef supported(): return False\n")
+NO_SECCOMP = ("pyseccomp.py", "raise RuntimeError('no libseccomp')\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+@pytest.mark.parametrize(
+    ("missing", "level", "words"),
+    [
+        ([NO_LANDLOCK], "partial", "Landlock"),
+        ([NO_SECCOMP], "partial", "seccomp"),
+        ([NO_LANDLOCK, NO_SECCOMP], "none", ";"),
+    ],
+)
+async def test_a_weaker_sandbox_is_told_and_refused_where_a_full_one_is_required(
+    tmp_path: Path, photo: Path, monkeypatch, missing, level, words
+):
     folder = tmp_path / "site"
     folder.mkdir()
-    (folder / "landlockpy.py").write_text(
-        "from typing import Any\nAccessFS = Ruleset = Scope = None\ndef supported(): return False\n"
-    )
+    for name, text in missing:
+        (folder / name).write_text(text)
     monkeypatch.syspath_prepend(str(folder))
-    with pytest.raises(Overloaded, match="full sandbox is required, but here it is partial: Landlock"):
+    async with odd_pool(tmp_path / "run") as pool:
+        await usable(pool, photo)
+        assert pool.sandbox == pool.stats()["sandbox"] == level
+        assert words in "; ".join(pool.lacking)
+    with pytest.raises(Overloaded, match=f"full sandbox is required, but here it is {level}"):
         async with Pool(workers=1, run_dir=tmp_path / "run", limits=Limits(), require_sandbox=True):
             pass
     assert not (tmp_path / "run").exists()
+
+
+async def test_a_worker_that_was_idle_for_long_after_a_job_is_replaced(tmp_path: Path, photo: Path, monkeypatch):
+    monkeypatch.setattr("darkroom.engine.pool.IDLE_SECONDS", 0)
+    async with odd_pool(tmp_path / "run") as pool:
+        outcome, _ = await result_of(pool, one_step("process"), [photo])
+        assert outcome.report is not None
+        child = pool._slots[0]._child
+        assert child is not None
+        with anyio.fail_after(30):
+            await asyncio.wait([child.ended])
+        assert pool.stats()["replaced"] == 1
+        assert pool.stats()["deaths"] == 0
 
 
 async def test_workers_that_cannot_start_are_refused_to_the_caller_instead_of_waited_for(tmp_path: Path, photo: Path):
@@ -518,3 +549,20 @@ async def test_closing_the_pool_ends_what_runs_and_starts_nothing_new(tmp_path: 
         await waiting
     assert pool._background == set()
     assert not (tmp_path / "run").exists()
+
+
+async def test_a_stored_file_that_is_gone_fails_its_job_and_keeps_the_worker(pool: Pool, photo: Path, tmp_path: Path):
+    before = pool.stats()["deaths"]
+    child = pool._slots[0]._child
+    with pytest.raises(FileNotFoundError):
+        await pool.inspect(tmp_path / "gone")
+    await usable(pool, photo)
+    assert pool._slots[0]._child is child
+    assert pool.stats()["deaths"] == before
+
+
+async def test_a_plan_with_an_unknown_tool_is_refused_before_a_worker_is_taken(pool: Pool, photo: Path):
+    before = pool.stats()["runs"]
+    with pytest.raises(InvalidSettings, match="'levitate'"):
+        await result_of(pool, one_step("levitate"), [photo], seconds=3)
+    assert pool.stats()["runs"] == before

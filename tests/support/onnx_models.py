@@ -1,6 +1,7 @@
 """Small ONNX files, made by onnx.helper, and a service that has them installed."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -74,7 +75,7 @@ def one_row_inside(declared: Dims = ("n", 4)) -> bytes:
     return _model([helper.make_node("Reshape", ["x", "shape"], ["y"])], declared, declared, [shape])
 
 
-def slow(layers: int = 600) -> bytes:
+def slow(layers: int = 1000) -> bytes:
     """Many convolutions one after the other: minutes of work on a large input, stoppable after each."""
     weight = numpy_helper.from_array(np.full((16, 16, 3, 3), 0.01, np.float32), "weight")
     names = ["x", *(f"x{n}" for n in range(1, layers)), "y"]
@@ -82,7 +83,7 @@ def slow(layers: int = 600) -> bytes:
     return _model(nodes, ("n", 16, "h", "w"), ("n", 16, "h", "w"), [weight])
 
 
-SLOW_INPUT = np.zeros((1, 16, 512, 512), np.float32)
+SLOW_INPUT = np.zeros((1, 16, 1024, 1024), np.float32)
 
 
 def external(folder: Path) -> bytes:
@@ -182,19 +183,19 @@ async def infer(service: ModelService, model: str, *arrays: np.ndarray, job: str
         close_all(answered)
 
 
-async def until_queued(service: ModelService, model: str, count: int) -> None:
-    """Wait until the process has `count` requests waiting.
+async def until_stats(service: ModelService, model: str, **counters: int) -> None:
+    """Wait until the process says that so many requests are `queued` or `running`.
 
     A malformed request is refused without queueing, and its answer brings the counters.
     """
     _, fd = write_array(np.zeros(1, np.float32))
     try:
         async with asyncio.timeout(SECONDS):
-            while service.stats().get("queued") != count:
-                try:
+            while True:
+                with contextlib.suppress(ProcessingFailed):
                     await service.infer({"model": model, "inputs": [{"dtype": "object", "shape": [1]}]}, [fd], "probe")
-                except ProcessingFailed:
-                    continue
+                if counters.items() <= service.stats().items():
+                    return
     finally:
         close_all([fd])
 

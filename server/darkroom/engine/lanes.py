@@ -182,6 +182,7 @@ class Lanes:
     def _stats(self) -> dict[str, Any]:
         with self._lock:
             sizes = sorted(self._batches.items())
+            running = sum(len(run.requests) for run in self._runs)
         return {
             "device": self._device.name,
             "sessions": len(self._sessions),
@@ -191,4 +192,5 @@ class Lanes:
             "batches": sum(count for _, count in sizes),
             "batchSizes": {str(size): count for size, count in sizes},
             "queued": len(self._queue),
+            "running": running,
         }

@@ -123,7 +123,7 @@ class ModelProcess:
         await asyncio.wait([self._reader])
 
     def _abandon(self, number: int, call: _Call) -> None:
-        if False and not call.future.cancelled() and call.future.exception() is None:
+        if not call.future.cancel() and not call.future.cancelled() and call.future.exception() is None:
             close_all(call.future.result()[1])
         if number in self._calls and not call.abandoned:
             call.abandoned = True

@@ -116,7 +116,7 @@ class ModelService:
         """Counters for people; those of the process are as of its last answer."""
         process = self._process
         return {
-            "running": process is not None,
+            "alive": process is not None,
             "starts": self._starts,
             "crashes": self._crashes,
             "inFlight": self._in_use,

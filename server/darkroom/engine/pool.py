@@ -154,8 +154,10 @@ class Pool:
             WorkerDied: The worker died of it; a fresh one may have more luck.
             Overloaded: No worker can be started, or the pool is closing.
             DarkroomError: What the plan itself met.
+            OSError: An input is not there, or the run directory cannot be used.
         """
-        seconds = wall_seconds or self._seconds(plan)
+        own_limit = self._seconds(plan)
+        seconds = own_limit if wall_seconds is None else wall_seconds
         slot = await self._acquire()
         folder = self._run_dir / f"results-{next(self._numbers)}"
         try:
@@ -227,7 +229,7 @@ class Pool:
             raise WorkerDied(
                 "The worker that processed this image died. The image may be damaged; send it in another format."
             ) from error
-        except DarkroomError:
+        except (DarkroomError, OSError):
             self._counts["failed"] += 1
             self._spawn(self._release(slot))
             raise
@@ -318,8 +320,8 @@ class Pool:
 
     async def _replace(self, slot: Slot) -> None:
         status = await slot.stop()
-        if status is not None and status < 0 and status != -signal.SIGKILL:
-            log.warning("a worker ended by %s", signal.Signals(-status).name)
+        if status not in (None, 0, -signal.SIGKILL):
+            log.warning("a worker ended with status %s", status)
         await self._bring_up(slot)
 
     async def _bring_up(self, slot: Slot) -> None:

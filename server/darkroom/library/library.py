@@ -102,7 +102,7 @@ def _insert(
         "created_at": time.time(),
     }
     row = {"parent": None, "tool": None, "steps": [], "facts": {}, **row, **origin}
-    connection.execute(images.insert().values(row))
+    connection.execute(images.insert(), row)
     return ImageRecord(**row)
 
 

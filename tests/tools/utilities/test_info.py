@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +219,10 @@ def test_numbers_that_are_none_are_left_out() -> None:
 def test_a_picture_without_a_file_behind_it_is_described_too() -> None:
     got = use(info, picture(noise(5, 4, 1, np.uint16)))
     assert (got.width, got.height, got.channels, got.bit_depth, got.color_space) == (5, 4, 1, 16, "grey16")
+
+
+def test_a_png_keyword_in_latin_1_is_passed_over(tmp_path: Path) -> None:
+    plain = saved(PIL.Image.new("RGB", (4, 3)), "PNG")
+    chunk = b"tEXt" + b"Caf\xe9\x00latin"
+    block = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    assert facts(plain[:33] + block + plain[33:], tmp_path)["width"] == 4

@@ -69,11 +69,10 @@ class ImageInfo(Report):
 def info(image: Image) -> ImageInfo:
     """Facts of a picture: size, format, colour, EXIF, statistics per channel."""
     header = image.source.header
-    fields = set(header.get_fields())
     held = image.source.metadata
-    block = header.get("exif-data") if "exif-data" in fields else None
+    block = header.get("exif-data") if header.get_typeof("exif-data") else None
     exif = read_exif(block if isinstance(block, bytes) else b"")
-    texts = {name: str(header.get(name)) for name in fields if header.get_typeof(name) == pyvips.GValue.refstr_type}
+    texts = _texts(header)
     profile = [("ICC profile", image.source.profile)] if image.source.profile else []
     untrusted = capped([*exif.texts.items(), *comments(texts), *profile])
     return ImageInfo(
@@ -97,6 +96,16 @@ def info(image: Image) -> ImageInfo:
         exif=exif.facts,
         untrusted_text=UntrustedText(fields=untrusted) if untrusted else None,
     )
+
+
+def _texts(header: "pyvips.Image") -> dict[str, str]:
+    """The text fields of the file by name."""
+    try:
+        names = header.get_fields()
+    except UnicodeDecodeError:
+        # pyvips reads the names of all fields as UTF-8, but the keyword of a PNG text chunk is Latin-1.
+        return {}
+    return {name: str(header.get(name)) for name in names if header.get_typeof(name) == pyvips.GValue.refstr_type}
 
 
 def _density(header: "pyvips.Image") -> int | None:

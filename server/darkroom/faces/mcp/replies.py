@@ -35,12 +35,11 @@ OUTPUT_SCHEMA: dict[str, Any] = {
         "format": {"type": "string"},
         "bytes": {"type": "integer"},
         "items": {"type": "array", "items": {"type": "object"}},
-        "job": {"type": "string"},
     },
 }
 """One shape for all replies, so that it costs few tokens in tools/list."""
 
-TEXT_LIMIT = 640
+TEXT_LIMIT = 500
 """Characters of a text block: about 200 tokens of JSON with handles in it."""
 
 MOST_ITEMS = 100
