@@ -12,7 +12,11 @@ from darkroom.engine.channel import close_all
 from darkroom.engine.models import ModelService
 from darkroom.engine.shared import read_array, write_array
 
-pytestmark = [pytest.mark.gpu, pytest.mark.anyio]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.anyio,
+    pytest.mark.skipif(not list(Path("/dev").glob("nvidia[0-9]*")), reason="needs a CUDA device"),
+]
 
 
 async def infer(service: ModelService, model: str, array: np.ndarray, job: str = "job") -> tuple[np.ndarray, str]:

@@ -35,7 +35,7 @@ def test_requests_that_share_a_run_get_what_each_would_get_alone() -> None:
     random = np.random.default_rng(2)
     calls = [random.random((count, 3, 8, 8), np.float32) for count in (1, 3, 2)]
 
-    for _ in range(2):  # the first shared run is checked, the second is trusted
+    for _ in range(2):  # the first time the model is tried out, the second it is trusted
         found = answers(session, *calls)
         for call, mask in zip(calls, found, strict=True):
             expected = np.einsum("nchw,c->nhw", call, onnx.LUMINANCE)[:, None]
@@ -53,14 +53,22 @@ def test_a_model_whose_rows_depend_on_one_another_is_found_out_at_its_first_shar
     assert not session.mergeable
 
 
-def test_equal_requests_prove_nothing_about_a_model() -> None:
+def test_equal_requests_do_not_hide_that_rows_depend_on_one_another() -> None:
     session = session_of(onnx.over_batch_maximum())
+
     answers(session, rows(5), rows(5))
 
-    found = answers(session, rows(1), rows(10))
-
-    np.testing.assert_allclose(found[0], rows(1))
     assert not session.mergeable
+
+
+def test_a_shared_run_that_is_stopped_says_nothing_about_the_model() -> None:
+    session = session_of(onnx.luminance(side=8))
+    options = onnxruntime.RunOptions()
+    options.terminate = True
+    call = [np.ones((1, 3, 8, 8), np.float32)]
+
+    assert all(isinstance(answer, ProcessingFailed) for answer in session.answers([call, call], options))
+    assert session.mergeable
 
 
 def test_a_model_that_fails_with_several_rows_is_run_one_by_one() -> None:

@@ -280,7 +280,9 @@ async def test_another_model_file_makes_it_another_call(tmp_path: Path) -> None:
 
         async def call() -> bool:
             job = await room.jobs.accept(room.ann, cut_out, {"image": room.picture("photo")})
-            return (job if job.ended else await room.done(job)).result.items[0].cached  # type: ignore[union-attr]
+            done = job if job.ended else await room.done(job)
+            assert done.result is not None
+            return done.result.items[0].cached
 
         assert [await call(), await call()] == [False, True]
         installed["unrelated"] = "1"
@@ -309,6 +311,7 @@ async def test_a_report_leaves_library_and_blobs_as_they_were(room: Room) -> Non
         assert job.result
         assert (job.result.items[0].report, job.result.items[0].sources) == ({"width": 8}, [])
         assert (await room.rows(images), room.stored()) == ([], set())
+    assert job.result
     assert job.result.items[0].cached
     with pytest.raises(InvalidSettings):
         await room.jobs.accept(room.ann, measure, {"image": room.picture("photo"), "shade": "dark"})
@@ -449,7 +452,7 @@ async def test_no_more_runs_than_there_are_slots_and_all_get_done(closed: Room) 
 async def test_a_large_batch_lets_anothers_call_through(tmp_path: Path) -> None:
     async with open_room(tmp_path, slots=2, gate=False) as room:
         order: list[str] = []
-        room.executor.fail = lambda data: order.append(data.decode(errors="replace")[8:])  # type: ignore[func-returns-value]
+        room.executor.fail = lambda data: order.append(data.decode(errors="replace")[8:])
         values = [room.picture(f"batch{n}") for n in range(12)]
         batch = await room.jobs.accept(room.ann, tint, {"image": values}, each="image")
         await room.executor.has_run(2)

@@ -32,8 +32,8 @@ class Session:
 
     Attributes:
         device: Name of what runs it.
-        mergeable: Whether requests may share a run. False where an input or output has no free first axis, and from
-            the moment when a shared run turned out to differ from the same requests run alone.
+        mergeable: Whether requests may share a run. False where an input or output has no free first axis, and once
+            a shared run turned out to differ from the same requests run alone.
     """
 
     def __init__(self, raw: onnxruntime.InferenceSession) -> None:
@@ -64,25 +64,28 @@ class Session:
         )
 
     def answers(self, calls: Sequence[Arrays], options: onnxruntime.RunOptions) -> list[Answer]:
-        """Run each call, all of them in one run where the model allows it; an answer or an error for each.
+        """Run each call, all of them in one run where the model allows it; an answer or an error for each."""
+        if len(calls) > 1 and self.mergeable and (self._proven or self._prove(calls[0], options)):
+            together = self._together(calls, options)
+            if together is not None:
+                return list(together)
+        return [self._run(call, options) for call in calls]
 
-        The first shared run is compared with its calls alone: a model may mix its rows (a normalisation over the
-        whole batch), and nobody's result may depend on who else asks at the same time.
+    def _prove(self, call: Arrays, options: onnxruntime.RunOptions) -> bool:
+        """Try out once whether the rows of a run are independent of one another.
+
+        A model may mix its rows (a normalisation over the whole batch), and nobody's result may depend on who else
+        asks at the same time. So a call and a variation of it run together and alone, and must come out the same.
         """
-        if len(calls) == 1 or not self.mergeable:
-            return [self._run(call, options) for call in calls]
-        together = self._together(calls, options)
-        if self._proven and together is not None:
-            return list(together)
-        alone = [self._run(call, options) for call in calls]
-        answered = [answer for answer in alone if not isinstance(answer, DarkroomError)]
-        if len(answered) == len(calls):
-            if together is None or not all(map(_agree, together, answered)):
+        pair: list[Arrays] = [call, [_varied(part) for part in call]]
+        together = self._together(pair, options)
+        alone = [self._run(each, options) for each in pair]
+        if not options.terminate:
+            self._proven = together is not None and all(map(_agree, together, alone))
+            self.mergeable = self._proven
+            if not self._proven:
                 logger.warning("the rows of a model's batch depend on one another; its requests run one by one")
-                self.mergeable = False
-            elif not all(map(np.array_equal, map(_first, calls), [_first(calls[0])] * len(calls))):
-                self._proven = True
-        return alone
+        return self._proven
 
     def _together(self, calls: Sequence[Arrays], options: onnxruntime.RunOptions) -> list[Arrays] | None:
         """One run for all calls; None if it failed or did not answer row by row."""
@@ -106,12 +109,13 @@ class Session:
         return list(outputs)
 
 
-def _first(call: Arrays) -> np.ndarray:
-    return call[0]
+def _varied(part: np.ndarray) -> np.ndarray:
+    """Other values of the same type and size, with another extent and another mean."""
+    return ~part if part.dtype == bool else part + part + part.dtype.type(1)
 
 
-def _agree(one: Arrays, other: Arrays) -> bool:
-    return all(map(_close, one, other))
+def _agree(one: Arrays, other: Answer) -> bool:
+    return not isinstance(other, DarkroomError) and all(map(_close, one, other))
 
 
 def _close(one: np.ndarray, other: np.ndarray) -> bool:
