@@ -33,7 +33,7 @@ conformance: $(UV)     ## the official MCP conformance suite (needs Node)
 	@$(RUN) pytest -q tests/conformance
 
 test-gpu: $(UV)        ## the engine on a CUDA device
-	@$(RUN) pytest -q -m gpu tests/gpu
+	@$(UV) run --frozen --quiet --no-dev --extra gpu --with pytest --with pytest-timeout --with onnx pytest -q -m gpu tests/gpu
 
 .uv/bin/uv:
 	@$(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv

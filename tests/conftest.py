@@ -1,9 +1,13 @@
 """Fixtures for all tests."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+# ONNX Runtime reports its use to its maker unless told not to; the model process does so for itself.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # Tests import `support`, the helpers beside this file.
 sys.path.insert(0, str(Path(__file__).parent))

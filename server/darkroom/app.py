@@ -1,5 +1,6 @@
 """The composition root: builds the parts, gives each what it needs, and owns their lifespan."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -22,10 +23,13 @@ from darkroom.links import Links
 from darkroom.paths import data_dir
 from darkroom.store.blobs import BlobStore
 from darkroom.store.database import Database
+from darkroom.store.quarantine import Quarantine
 from darkroom.store.queue import QueueLimits
 from darkroom.workflows.service import Workflows
 
 __all__ = ["Darkroom", "open_darkroom"]
+
+DAY_SECONDS = 86_400.0
 
 
 class Darkroom:
@@ -52,7 +56,14 @@ class Darkroom:
             models=self.models,
             require_sandbox=config.require_sandbox,
         )
-        self.executor = LocalExecutor(self.pool, path_of=self.blobs.path, adopt=self.blobs.adopt)
+        quarantine = Quarantine(self.database)
+        self.executor = LocalExecutor(
+            self.pool,
+            path_of=self.blobs.path,
+            adopt=self.blobs.adopt,
+            on_death=quarantine.add,
+            is_quarantined=quarantine.holds,
+        )
         self.library = Library(self.database, self.blobs)
         fetcher = Fetcher(FetchLimits(bytes=file_bytes)) if config.fetch else None
         self.intake = Intake(self.blobs, file_bytes, self.library.resolve, fetcher)
@@ -78,6 +89,13 @@ class Darkroom:
         """What `/api/health` says; asks nobody who might be busy."""
         return {"status": "ok", "version": __version__, "sandbox": self.pool.sandbox, "workers": self.pool.stats()}
 
+    async def keep_house(self) -> None:
+        """Forget old jobs and drop bytes that nothing needs, daily; never returns."""
+        while True:
+            await asyncio.sleep(DAY_SECONDS / 24)
+            await self.jobs.prune(self.config.keep_days * DAY_SECONDS)
+            await asyncio.sleep(DAY_SECONDS * 23 / 24)
+
     def _model_digests(self) -> dict[str, str]:
         if not self.models.runtime_installed():
             return {}
@@ -99,4 +117,6 @@ async def open_darkroom(config: Config | None = None, *, alone: bool = True) -> 
         running.push_async_callback(room.models.aclose)
         await running.enter_async_context(room.pool)
         await running.enter_async_context(room.jobs)
+        keeping = asyncio.create_task(room.keep_house())
+        running.callback(keeping.cancel)
         yield room

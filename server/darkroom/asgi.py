@@ -2,10 +2,12 @@
 
 import hmac
 import logging
+import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,9 +17,10 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from darkroom.bodies import BodyGuard
 from darkroom.errors import Forbidden, NotFound, Unauthorized
 from darkroom_tools.errors import DarkroomError
 
@@ -25,8 +28,11 @@ __all__ = ["Access", "build_web", "is_loopback"]
 
 log = logging.getLogger(__name__)
 
-NO_TOKEN_NEEDED = ("/u/", "/files/")
+UPLOADS = "/u/"
+NO_TOKEN_NEEDED = (UPLOADS, "/files/")
 """Paths that carry an unguessable token of their own."""
+
+ANY_METHOD = frozenset({"*"})
 
 
 def is_loopback(host: str) -> bool:
@@ -63,21 +69,25 @@ class Gate:
 
     def _refusal(self, request: Request) -> Response | None:
         if not self._known(request.headers.get("host", "")):
-            return JSONResponse({"error": "This host name is not served here.", "code": "MISDIRECTED"}, 421)
+            text = "This host name is not served here. Name it in DARKROOM_ALLOWED_HOSTS, or use 127.0.0.1."
+            return _answer(421, "MISDIRECTED", text)
         origin = request.headers.get("origin")
-        if origin is not None and not self._known(urlsplit(origin).netloc):
+        if origin is not None and not self._known(origin.partition("://")[2]):
             return _error(Forbidden("Requests from this origin are not allowed."))
         if self._access.token is None or request.url.path.startswith(NO_TOKEN_NEEDED):
             return None
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-        if hmac.compare_digest(given, self._access.token.encode()):
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._access.token.encode()):
             return None
         refusal = _error(Unauthorized("Send the server's token: Authorization: Bearer <DARKROOM_TOKEN>."))
         refusal.headers["www-authenticate"] = "Bearer"
         return refusal
 
     def _known(self, netloc: str) -> bool:
-        host = urlsplit(f"//{netloc}").hostname or ""
+        try:
+            host = urlsplit(f"//{netloc}").hostname or ""
+        except ValueError:
+            return False
         return is_loopback(host) or host in self._access.hosts
 
 
@@ -87,7 +97,6 @@ def build_web(
     health: Callable[[], dict[str, Any]],
     access: Access,
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None,
-    last: ASGIApp | None = None,
 ) -> Starlette:
     """The application over the faces' routes.
 
@@ -96,7 +105,6 @@ def build_web(
         health: The facts of `/api/health`; must not wait for anything.
         access: Who may ask.
         lifespan: Runs as long as the application does.
-        last: Takes what no route matches (the MCP application).
 
     Raises:
         ValueError: Two faces claim the same path and method.
@@ -106,9 +114,7 @@ def build_web(
         return JSONResponse(health())
 
     every = [Route("/api/health", answer_health), *routes]
-    refuse_duplicates(every)
-    if last is not None:
-        every.append(Mount("/", last))
+    _refuse_duplicates(every)
 
     @asynccontextmanager
     async def running(_app: Starlette) -> AsyncIterator[None]:
@@ -120,25 +126,28 @@ def build_web(
 
     return Starlette(
         routes=every,
-        middleware=[Middleware(Gate, access=access)],
+        middleware=[Middleware(Gate, access=access), Middleware(BodyGuard, files=UPLOADS, refuse=_error)],
         exception_handlers={HTTPException: _http_error, DarkroomError: _darkroom_error, Exception: _unexpected},
         lifespan=running,
     )
 
 
-def refuse_duplicates(routes: Sequence[BaseRoute]) -> None:
-    """Refuse two routes for one path and method.
-
-    Raises:
-        ValueError: Naming both.
-    """
-    seen: set[tuple[str, str]] = set()
+def _refuse_duplicates(routes: Sequence[BaseRoute]) -> None:
+    seen: dict[str, set[str]] = {}
     for route in routes:
         if isinstance(route, Route):
-            for method in route.methods or ():
-                if (route.path, method) in seen:
-                    raise ValueError(f"two routes for {method} {route.path}")
-                seen.add((route.path, method))
+            taken = seen.setdefault(re.sub(r"{[^:}]*", "{", route.path), set())
+            methods = set(route.methods or ANY_METHOD)
+            if taken & methods or (taken and "*" in taken | methods):
+                raise ValueError(f"two routes for {'/'.join(sorted(methods))} {route.path}")
+            taken |= methods
+
+
+def _answer(
+    status: int, code: str, text: str, headers: Mapping[str, str] | None = None, reference: str | None = None
+) -> JSONResponse:
+    body = {"error": text, "code": code, "details": {}, "requestId": reference or secrets.token_hex(8)}
+    return JSONResponse(body, status, headers)
 
 
 def _error(error: DarkroomError) -> JSONResponse:
@@ -155,12 +164,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
     if error.status_code == NotFound.status:
         return _error(NotFound("There is nothing at this address."))
-    body = {"error": error.detail, "code": "METHOD_NOT_ALLOWED" if error.status_code == 405 else "BAD_REQUEST"}
-    return JSONResponse({**body, "details": {}}, error.status_code, error.headers)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        text = f"{request.method} is not allowed at this address."
+        return _answer(error.status_code, "METHOD_NOT_ALLOWED", text, error.headers)
+    return _answer(error.status_code, "BAD_REQUEST", error.detail, error.headers)
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:
     reference = secrets.token_hex(8)
     log.error("request %s failed", reference, exc_info=error)
-    body = {"error": "Something went wrong here.", "code": "INTERNAL", "details": {}, "requestId": reference}
-    return JSONResponse(body, 500)
+    return _answer(500, "INTERNAL", "Something went wrong here.", reference=reference)

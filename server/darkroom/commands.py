@@ -6,11 +6,13 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
+from pydantic import ValidationError
 
 from darkroom import __version__
 from darkroom.asgi import is_loopback
@@ -19,7 +21,7 @@ from darkroom.docs import stale_files, write_files
 from darkroom.engine import model_store
 from darkroom.lock import AlreadyRunning, hold_lock, running_pid
 from darkroom.paths import DataDir, data_dir
-from darkroom.serve import all_pages, serve_standalone
+from darkroom.serve import CannotListen, all_pages, serve_standalone
 from darkroom.serve import serve as serve_process
 from darkroom_tools.errors import DarkroomError
 
@@ -39,17 +41,20 @@ def serve(
     chosen_data_dir: str | None, host: str | None, port: int | None, *, background: bool, idle_seconds: float | None
 ) -> int:
     """Serve in the foreground, or for a relay; the exit status."""
-    config = _config(chosen_data_dir, host, port)
+    try:
+        config = _config(chosen_data_dir, host, port)
+    except ValidationError as error:
+        return _fail(_words(error))
     if not is_loopback(config.host) and config.token is None and not background:
         return _fail(
             f"{config.host} can be reached from other machines. Set DARKROOM_TOKEN to a long random value first; "
             "every request must then carry it."
         )
     where = data_dir(config.data_dir)
-    _log_to_stderr()
     try:
-        with hold_lock(where):
-            anyio.run(_serving, config, background, idle_seconds)
+        return _run_server(where, _serving, config, background, idle_seconds)
+    except CannotListen as error:
+        return _fail(f"{error} Choose another with --port; 0 takes a free one.")
     except AlreadyRunning:
         if background:
             return 0
@@ -57,21 +62,31 @@ def serve(
             f"Process {running_pid(where)} already serves this data directory. End it with `darkroom stop`, or "
             "choose another folder with --data-dir."
         )
-    except OSError as error:
-        return _fail(f"{config.host}:{config.port} cannot be listened on: {error.strerror or error}.")
-    return 0
 
 
 def standalone(chosen_data_dir: str | None, roots: Sequence[Path]) -> int:
     """Serve one client on standard input and output without a shared server; the exit status."""
-    config = _config(chosen_data_dir, None, None)
-    where = data_dir(config.data_dir)
-    _log_to_stderr()
     try:
-        with hold_lock(where):
-            anyio.run(serve_standalone, config, roots)
+        config = _config(chosen_data_dir, None, None)
+    except ValidationError as error:
+        return _fail(_words(error))
+    try:
+        return _run_server(data_dir(config.data_dir), serve_standalone, config, roots)
     except AlreadyRunning:
         return _fail("A server already runs on this data directory; `darkroom mcp` without --standalone joins it.")
+
+
+def _run_server(where: DataDir, work: Callable[..., Awaitable[None]], *arguments: Any) -> int:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=LOG_FORMAT)
+    try:
+        where.create()
+    except OSError as error:
+        return _fail(f"The data directory {where.root} cannot be used: {error.strerror or error}.")
+    try:
+        with hold_lock(where):
+            anyio.run(work, *arguments)
+    except DarkroomError as error:
+        return _fail(error.message)
     return 0
 
 
@@ -186,12 +201,16 @@ def _config(chosen_data_dir: str | None, host: str | None, port: int | None) -> 
     return Config(**{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]
 
 
+def _words(error: ValidationError) -> str:
+    """Which variables are wrong, and how."""
+    return " ".join(
+        f"DARKROOM_{'_'.join(str(part) for part in found['loc']).upper()}: {found['msg']}, got {found['input']!r}."
+        for found in error.errors()
+    )
+
+
 async def _serving(config: Config, background: bool, idle_seconds: float | None) -> None:
     await serve_process(config, background=background, idle_seconds=idle_seconds)
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=LOG_FORMAT)
 
 
 def _fail(text: str) -> int:

@@ -4,17 +4,21 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 __all__ = ["Config"]
+
+
+def _split(value: object) -> object:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 class Config(BaseSettings):
     """The configuration of one server; every field is the environment variable `DARKROOM_<FIELD>`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="DARKROOM_", frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix="DARKROOM_", env_ignore_empty=True, frozen=True, extra="ignore", use_attribute_docstrings=True
     )
 
     data_dir: Path | None = None
@@ -32,8 +36,8 @@ class Config(BaseSettings):
     token: SecretStr | None = None
     """Bearer token that every HTTP request must carry once it is set."""
 
-    allowed_hosts: tuple[str, ...] = ()
-    """Further Host names that HTTP requests may carry, such as the name behind a proxy."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Further Host names that HTTP requests may carry, such as the name behind a proxy; separated by commas."""
 
     public_url: str | None = None
     """Address under which others reach this server, for links in replies."""

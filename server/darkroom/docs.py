@@ -77,7 +77,7 @@ def llms_full_txt(pages: Sequence[Page]) -> str:
 
 def render(page: Page, *, level: int = 1) -> str:
     """One tool as Markdown."""
-    call = {"name": page.name, "arguments": page.example}
+    call = {"name": page.name, "arguments": dict(page.example)}
     return (
         f"{'#' * level} {page.name}: {page.title}\n\n{page.description}\n\n"
         f"Arguments:\n\n```json\n{json.dumps(page.schema, indent=2, ensure_ascii=False)}\n```\n\n"

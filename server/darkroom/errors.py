@@ -12,6 +12,7 @@ __all__ = [
     "NotFound",
     "Overloaded",
     "PathNotAllowed",
+    "RequestTimeout",
     "StorageFull",
     "Unauthorized",
     "UrlNotAllowed",
@@ -65,6 +66,13 @@ class Conflict(DarkroomError):
 
     code = "CONFLICT"
     status = 409
+
+
+class RequestTimeout(DarkroomError):
+    """The client sent its request too slowly."""
+
+    code = "REQUEST_TIMEOUT"
+    status = 408
 
 
 class Overloaded(DarkroomError):

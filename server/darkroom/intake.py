@@ -26,7 +26,7 @@ from darkroom.store.ids import is_id
 from darkroom_tools.errors import DarkroomError, InvalidSettings, LimitExceeded
 from darkroom_tools.kit.clean import clean_name, clean_text
 
-__all__ = ["Intake", "Resolved"]
+__all__ = ["Intake", "Resolved", "too_large"]
 
 DATA_URI_BYTES: Final = 2_500_000
 _DATA_URI: Final = re.compile(r"data:image/[a-z0-9.+-]+(;[a-z0-9=.+-]+)*;base64,", re.IGNORECASE)
@@ -77,7 +77,7 @@ class _Incoming:
         """
         self._bytes += len(chunk)
         if self._bytes > self._limit:
-            raise _too_large(self._limit)
+            raise too_large(self._limit)
         if len(self._head) < HEAD_BYTES:
             self._head = (self._head + chunk[:HEAD_BYTES])[:HEAD_BYTES]
             if len(self._head) == HEAD_BYTES:
@@ -123,7 +123,7 @@ async def _incoming_in_threads(blobs: BlobStore, limit: int) -> AsyncIterator[_I
             await anyio.to_thread.run_sync(opened.__exit__, None, None, None)
 
 
-def _too_large(limit: int) -> LimitExceeded:
+def too_large(limit: int) -> LimitExceeded:
     """The error for a file over `limit` bytes."""
     return LimitExceeded(
         f"The file is over the limit of {limit / MIB:.3g} MiB. Make it smaller before sending it.",
@@ -230,7 +230,7 @@ class Intake:
         def copy() -> Resolved:
             with open_file(principal, path, field) as (descriptor, place):
                 if os.fstat(descriptor).st_size > self._file_bytes:
-                    raise _too_large(self._file_bytes)
+                    raise too_large(self._file_bytes)
                 with _incoming(self._blobs, self._file_bytes) as incoming:
                     while chunk := os.read(descriptor, _CHUNK):
                         incoming.write(chunk)

@@ -46,7 +46,7 @@ class Links:
         Raises:
             NotFound: Otherwise; the text never says which.
         """
-        if expires < time.time() or not hmac.compare_digest(signature, self._sign(image, expires)):
+        if expires < time.time() or not hmac.compare_digest(signature.encode(), self._sign(image, expires).encode()):
             raise NotFound("This link is not valid, or no longer.")
 
     def _sign(self, image: str, expires: int) -> str:

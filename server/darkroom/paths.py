@@ -72,7 +72,7 @@ class DataDir:
 def data_dir(chosen: str | os.PathLike[str] | None = None) -> DataDir:
     """The folder chosen, else `DARKROOM_DATA_DIR`, else the platform's place for application data."""
     folder = chosen or os.environ.get("DARKROOM_DATA_DIR")
-    if folder is None:
+    if not folder:
         import platformdirs  # deferred: a chosen folder needs no platform lookup
 
         folder = platformdirs.user_data_dir("darkroom", appauthor=False)

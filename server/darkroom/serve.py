@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import struct
@@ -15,11 +16,12 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from darkroom import __version__
 from darkroom.app import Darkroom, open_darkroom
@@ -35,7 +37,7 @@ from darkroom.principal import LOCAL, Principal
 from darkroom.relay import copy_stdio
 from darkroom_tools.registry import builtin_tools
 
-__all__ = ["all_pages", "serve", "serve_standalone"]
+__all__ = ["CannotListen", "all_pages", "serve", "serve_standalone"]
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,15 @@ HELLO_BYTES = 64 * 1024
 HELLO_SECONDS = 10.0
 GRACE_SECONDS = 5
 """For requests that are being answered when the server ends."""
+
+HEAD_SECONDS = 15.0
+CONNECTIONS = 2000
+FILES = 8192
+"""Open files that this process asks for: every connection is one."""
+
+
+class CannotListen(Exception):
+    """The address is taken or not of this machine; the text says which."""
 
 
 @dataclass(slots=True)
@@ -75,21 +86,25 @@ async def serve(config: Config, *, background: bool, idle_seconds: float | None)
         config: The configuration.
         background: Started by a relay: HTTP carries uploads and downloads only, on any free port.
         idle_seconds: End after so long without a connection or a job; None never ends.
+
+    Raises:
+        CannotListen: The address is taken or not of this machine.
     """
-    async with open_darkroom(config) as room:
-        server = build_server(_mcp_room(room))
-        listener = _listen(config, background=background)
-        room.links.base = config.public_url or _address(listener)
-        activity = Activity(last=time.monotonic())
-        async with _unix_socket(room, server, activity), anyio.create_task_group() as tasks:
-            web = _HttpServer(_web_config(room, server, with_mcp=not background))
-            tasks.start_soon(_serve_http, web, listener)
-            if not background:
-                sys.stderr.write(f"Darkroom serves {room.links.base} (MCP at {room.links.base}/mcp)\n")
-            await _until_done(room, activity, idle_seconds)
-            room.jobs.stop_claiming()
-            server.changes.listen.close()
-            web.should_exit = True
+    with _listen(config, background=background) as listener:
+        _allow_many_files()
+        async with open_darkroom(config) as room:
+            server = build_server(_mcp_room(room))
+            room.links.base = (config.public_url or _address(listener)).rstrip("/")
+            activity = Activity(last=time.monotonic())
+            async with _unix_socket(room, server, activity), anyio.create_task_group() as tasks:
+                web = _HttpServer(_web_config(room, server, with_mcp=not background))
+                tasks.start_soon(_serve_http, web, listener)
+                if not background:
+                    sys.stderr.write(f"Darkroom serves {_address(listener)} (MCP at {_address(listener)}/mcp)\n")
+                await _until_done(room, activity, idle_seconds)
+                room.jobs.stop_claiming()
+                server.changes.listen.close()
+                web.should_exit = True
 
 
 async def serve_standalone(config: Config, roots: Sequence[Path]) -> None:
@@ -130,29 +145,63 @@ class _HttpServer(uvicorn.Server):
         return contextlib.nullcontext()
 
 
+class _Http(H11Protocol):
+    """HTTP/1.1 whose clients must send the head of a request within 15 seconds."""
+
+    _too_late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._relax()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._relax()
+        elif self._too_late is None:
+            self._too_late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _relax(self) -> None:
+        if self._too_late is not None:
+            self._too_late.cancel()
+            self._too_late = None
+
+
 async def _serve_http(web: uvicorn.Server, listener: socket.socket) -> None:
     await web.serve(sockets=[listener])
 
 
 def _web_config(room: Darkroom, server: McpServer, *, with_mcp: bool) -> uvicorn.Config:
-    token = room.config.token.get_secret_value() if room.config.token else None
-    hosts = {*room.config.allowed_hosts, *([] if is_loopback(room.config.host) else [room.config.host])}
-    last: ASGIApp | None = None
+    config = room.config
+    token = config.token.get_secret_value() if config.token else None
+    hosts = {*config.allowed_hosts, *([] if is_loopback(config.host) else [config.host])}
+    if config.public_url:
+        hosts.add(urlsplit(config.public_url).hostname or "")
     routes = list(file_routes(room))
     lifespan = None
     if with_mcp:
-        last = server.streamable_http_app(transport_security=_mcp_security(hosts))
+        # Only the SDK's route: its application would answer unknown addresses in plain text.
+        routes += server.streamable_http_app(transport_security=_mcp_security(hosts)).routes
+        routes += docs_routes(all_pages)
         lifespan = server.session_manager.run
-        routes += docs_routes(all_pages())
-    app = build_web(routes, health=room.health, access=Access(frozenset(hosts), token), lifespan=lifespan, last=last)
+    app = build_web(routes, health=room.health, access=Access(frozenset(hosts), token), lifespan=lifespan)
     # h11 refuses header values that httptools lets through; see the conformance suite's header checks.
     return uvicorn.Config(
         app,
-        http="h11",
+        http=_Http,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 
@@ -169,11 +218,23 @@ def _mcp_security(hosts: set[str]) -> TransportSecuritySettings:
 
 
 def _listen(config: Config, *, background: bool) -> socket.socket:
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", 0) if background else (config.host.strip("[]"), config.port))
+    host, port = ("127.0.0.1", 0) if background else (config.host.strip("[]"), config.port)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(CONNECTIONS)
+    except OSError as error:
+        listener.close()
+        raise CannotListen(f"{host}:{port} cannot be listened on: {error.strerror}.") from error
     return listener
+
+
+def _allow_many_files() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+    with contextlib.suppress(OSError, ValueError):  # macOS names a limit that it does not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _address(listener: socket.socket) -> str:

@@ -1,6 +1,7 @@
 """The server's side of the models: which are installed, and one process that runs them for everybody."""
 
 import asyncio
+import functools
 import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
@@ -70,7 +71,7 @@ class ModelService:
 
     def runtime_installed(self) -> bool:
         """Whether ONNX Runtime is there; the question does not load it."""
-        return importlib.util.find_spec("onnxruntime") is not None
+        return _has_runtime()
 
     async def infer(self, request: Mapping[str, Any], fds: Sequence[int], job: str) -> Reply:
         """Run a model.
@@ -167,3 +168,8 @@ def _not_installed() -> RuntimeNotInstalled:
     return RuntimeNotInstalled(
         f"ONNX Runtime, which runs the models, is not installed. Install it with: {command}", command=command
     )
+
+
+@functools.cache
+def _has_runtime() -> bool:
+    return importlib.util.find_spec("onnxruntime") is not None

@@ -248,7 +248,8 @@ class Pool:
     async def _infer(self, job: str, request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
         if self._models is None:
             raise RuntimeNotInstalled(
-                'Models need ONNX Runtime, which is not installed. Install it with: pip install "darkroom-mcp[ai]"'
+                "Models need ONNX Runtime, which is not installed. Install it with: "
+                'uv tool install "darkroom-mcp[ai]" (in a checkout: uv sync --extra ai)'
             )
         return await self._models.infer(request, fds, job)
 
@@ -258,7 +259,7 @@ class Pool:
         if self._refusal is not None:
             raise Overloaded(self._refusal, retryAfter=5)
         if self._idle and not self._waiting:
-            slot = self._idle[0]
+            slot = self._idle[-1]  # the one whose caches are warm
             self._withdraw(slot)
             return slot
         future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()

@@ -97,6 +97,10 @@ def _warm_up() -> None:
         log.warning("this build of libvips cannot draw text")
 
 
+REST_SECONDS = 1.0
+"""After so long without a plan freed memory goes back to the system; sooner the next plan would fetch it again."""
+
+
 class _Worker:
     def __init__(self, channel: Channel, folder: Path, limits: Limits, tools: Mapping[str, Any]) -> None:
         self._channel = channel
@@ -110,14 +114,19 @@ class _Worker:
 
     def serve(self) -> None:
         threading.Thread(target=self._receive, daemon=True).start()
+        used = False
         while True:
-            order, work = self._plans.get()
+            try:
+                order, work = self._plans.get(timeout=REST_SECONDS if used else None)
+            except queue.Empty:
+                gc.collect()
+                self._trim(0)
+                used = False
+                continue
             answer = self._answer(order, work)
             self._work = None
             self._channel.send(answer)
-            if order["plan"]:
-                gc.collect()
-                self._trim(0)
+            used = True
 
     def _receive(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """The generated documentation over HTTP."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -12,18 +13,25 @@ from darkroom.errors import NotFound
 __all__ = ["docs_routes"]
 
 
-def docs_routes(pages: Sequence[Page]) -> Sequence[BaseRoute]:
-    """`/llms.txt`, `/llms-full.txt` and `/tools/<id>.md`; ids in kebab-case or snake_case."""
-    texts = {"/llms.txt": llms_txt(pages), "/llms-full.txt": llms_full_txt(pages)}
-    by_name = {page.name: render(page) for page in pages}
+def docs_routes(pages: Callable[[], Sequence[Page]]) -> Sequence[BaseRoute]:
+    """`/llms.txt`, `/llms-full.txt` and `/tools/<id>.md`; ids in kebab-case or snake_case.
 
-    async def text(request: Request) -> Response:
-        return PlainTextResponse(texts[request.url.path])
+    Args:
+        pages: Asked for the pages once somebody wants to read them.
+    """
+    known = functools.cache(pages)
+
+    async def index(_request: Request) -> Response:
+        return PlainTextResponse(llms_txt(known()))
+
+    async def full(_request: Request) -> Response:
+        return PlainTextResponse(llms_full_txt(known()))
 
     async def page(request: Request) -> Response:
-        found = by_name.get(request.path_params["name"].replace("-", "_"))
+        wanted = request.path_params["name"].replace("-", "_")
+        found = next((page for page in known() if page.name == wanted), None)
         if found is None:
             raise NotFound("There is no page of that tool; /llms.txt lists them all.")
-        return Response(found, media_type="text/markdown; charset=utf-8")
+        return Response(render(found), media_type="text/markdown; charset=utf-8")
 
-    return [*(Route(path, text) for path in texts), Route("/tools/{name}.md", page)]
+    return [Route("/llms.txt", index), Route("/llms-full.txt", full), Route("/tools/{name}.md", page)]

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from darkroom.app import Darkroom
 from darkroom.errors import NotFound
+from darkroom.intake import too_large
 from darkroom.library.names import content_disposition
 from darkroom.principal import LOCAL
 
@@ -26,8 +27,11 @@ def file_routes(room: Darkroom) -> Sequence[BaseRoute]:
     """`PUT /u/{token}`, its drop page, and `GET /files/…`."""
 
     async def upload(request: Request) -> Response:
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > room.limits.file_bytes:
+            raise too_large(room.limits.file_bytes)
         token = request.path_params["token"]
-        name = unquote(request.headers.get("x-file-name", "")) or request.path_params.get("name", "upload")
+        name = unquote(request.headers.get("x-file-name", "")) or "upload"
         record = await room.uploads.receive(token, request.stream(), name)
         return JSONResponse(
             {
@@ -46,7 +50,7 @@ def file_routes(room: Darkroom) -> Sequence[BaseRoute]:
         page = (files(__package__) / "drop.html").read_text(encoding="utf-8").replace("NONCE", escape(nonce))
         policy = (
             f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
-            "connect-src 'self'; img-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            "connect-src 'self'; img-src blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         )
         return HTMLResponse(page, headers={"content-security-policy": policy, "referrer-policy": "no-referrer"})
 

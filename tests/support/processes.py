@@ -1,0 +1,61 @@
+"""Darkroom as a user starts it: the command, and a server of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "darkroom")
+PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
+
+
+def darkroom(
+    *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server over HTTP."""
+
+    url: str
+    where: Path
+    process: subprocess.Popen[str]
+
+
+@contextmanager
+def serving(where: Path, *options: str, env: dict[str, str] | None = None) -> Iterator[Served]:
+    """`darkroom serve` on a free port, until the block ends."""
+    command = [*COMMAND, "serve", "--port", "0", "--data-dir", str(where), *options]
+    process = subprocess.Popen(command, env={**os.environ, **(env or {})}, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr
+        said = process.stderr.readline()
+        found = re.search(r"serves (http://\S+)", said)
+        assert found, said + process.stderr.read()
+        yield Served(found[1], where, process)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def files_under(folder: Path, besides: Sequence[str] = ()) -> set[str]:
+    """Names of all files in a folder, relative to it."""
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {name for name in found if not name.startswith(tuple(besides))}
