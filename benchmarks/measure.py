@@ -1,19 +1,16 @@
 """What the benchmarks share: a photo like a phone's, a server of our own, and honest clocks."""
 
-import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from mcp import Client, StdioServerParameters
 from PIL import Image, ImageCms
-
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def phone_photo(path: Path, width: int = 4032, height: int = 3024) -> Path:
@@ -76,16 +73,21 @@ def process_tree(pid: int) -> list[int]:
     return found
 
 
-def cpu_ms(pids: Sequence[int]) -> float:
-    """User and system time that the processes have used so far, in milliseconds."""
+def cpu_ms(pids: Collection[int]) -> float:
+    """User and system time that the processes have used so far, in milliseconds; those that are gone count nothing."""
     total = 0
     for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        total += int(fields[11]) + int(fields[12])
-    return total * 1000 / CLOCK_TICKS
+        with suppress(OSError):
+            total += time.clock_gettime_ns(~pid << 3 | 2)  # as clock_getcpuclockid() has it: far finer than /proc/…/stat
+    return total / 1e6
+
+
+def settle(pids: Collection[int]) -> None:
+    """Wait until the processes have done what they do after they start."""
+    before = cpu_ms(pids) - 1e6
+    while cpu_ms(pids) - before > 5.0:
+        before = cpu_ms(pids)
+        time.sleep(0.5)
 
 
 def pss_mb(pids: Sequence[int]) -> float:
@@ -98,14 +100,6 @@ def pss_mb(pids: Sequence[int]) -> float:
             continue
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total / 1024
-
-
-def repeat(work: Callable[[int], object], times: int) -> Iterator[tuple[float, float]]:
-    """Run `work` so often; wall and CPU milliseconds of this process each time."""
-    for n in range(times):
-        wall, cpu = time.perf_counter(), time.process_time()
-        work(n)
-        yield (time.perf_counter() - wall) * 1000, (time.process_time() - cpu) * 1000
 
 
 def median(values: Sequence[float]) -> float:

@@ -1,11 +1,12 @@
 """A call that does nothing, over stdio and HTTP, against a raw SDK server that does nothing either."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import anyio
 import httpx2
 from mcp import Client, StdioServerParameters
 
-from benchmarks.measure import cpu_ms, process_tree, server_pid, stop
+from benchmarks.measure import cpu_ms, median, process_tree, server_pid, settle, stop
 
-CALLS = 600
+ROUNDS = 15
+CALLS = 60
+START_SECONDS = 60
 RAW = """
 import sys
 import anyio, mcp_types as t, uvicorn
@@ -34,71 +37,95 @@ if sys.argv[1] == "stdio": anyio.run(stdio)
 else: uvicorn.run(server.streamable_http_app(), port=int(sys.argv[1]), http="h11", log_level="error")
 """
 
+Side = tuple[Client, str, Collection[int]]
+"""A client, the tool that does nothing, and the processes that answer it."""
 
-async def per_call(client: Client, tool: str, pids: list[int]) -> float:
-    """CPU milliseconds of the server for one call."""
-    for _ in range(50):
-        await client.call_tool(tool, {})
+
+async def in_turn(ours: Side, raw: Side) -> tuple[float, float, float]:
+    """CPU milliseconds of a call on both sides, and their ratio: medians over rounds that take turns."""
+    for client, tool, pids in (ours, raw):
+        await per_call(client, tool, pids)
+        await anyio.to_thread.run_sync(settle, pids)
+    rounds = [[await per_call(*side) for side in (ours, raw)] for _ in range(ROUNDS)]
+    mine, theirs = (median([row[n] for row in rounds]) for n in (0, 1))
+    return mine, theirs, median([row[0] / row[1] for row in rounds])
+
+
+async def per_call(client: Client, tool: str, pids: Collection[int]) -> float:
+    """CPU milliseconds of the processes for one call."""
     before = cpu_ms(pids)
     for _ in range(CALLS):
         await client.call_tool(tool, {})
     return (cpu_ms(pids) - before) / CALLS
 
 
+async def over_stdio(folder: Path) -> tuple[float, float, float]:
+    """Ours is the server with its workers, and the relay."""
+    mine = StdioServerParameters(command=sys.executable, args=["-m", "darkroom", "mcp", "--data-dir", str(folder)])
+    theirs = StdioServerParameters(command=sys.executable, args=["-c", RAW, "stdio"])
+    async with Client(theirs, mode="legacy") as raw:
+        await raw.call_tool("noop", {})
+        raw_pids = process_tree(os.getpid())[1:]
+        async with Client(mine, mode="legacy") as ours:
+            await ours.call_tool("list_workflows", {})
+            # The relay started the server, but whose child that is does not matter.
+            pids = {*process_tree(os.getpid())[1:], *process_tree(server_pid(folder))} - set(raw_pids)
+            return await in_turn((ours, "list_workflows", pids), (raw, "noop", raw_pids))
+
+
+async def over_http(folder: Path) -> tuple[float, float, float]:
+    """Both behind uvicorn with h11."""
+    with (
+        listening(["-m", "darkroom", "serve", "--data-dir", str(folder), "--port"]) as (mine, our_url),
+        listening(["-c", RAW]) as (theirs, raw_url),
+    ):
+        async with Client(our_url) as ours, Client(raw_url) as raw:
+            await ours.call_tool("list_workflows", {})
+            return await in_turn(
+                (ours, "list_workflows", process_tree(mine)), (raw, "noop", process_tree(theirs))
+            )
+
+
 @contextmanager
-def listening(command: list[str], port: int) -> Iterator[int]:
-    """A server process, once its port answers."""
-    server = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def listening(command: list[str]) -> Iterator[tuple[int, str]]:
+    """A server process on a free port, which is the command's last argument, and its address once that answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen([sys.executable, *command, str(port)], stdout=subprocess.DEVNULL)
     try:
-        for _ in range(600):
-            try:
-                httpx2.get(f"http://127.0.0.1:{port}/")
-                break
-            except httpx2.TransportError:
-                time.sleep(0.05)
-        yield server.pid
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(port):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command[1]} does not listen")
+            time.sleep(0.05)
+        yield server.pid, f"http://127.0.0.1:{port}/mcp"
     finally:
         server.terminate()
         server.wait()
 
 
-async def raw_stdio() -> float:
-    """The raw SDK over stdio; its process is our newest child."""
-    async with Client(
-        StdioServerParameters(command=sys.executable, args=["-c", RAW, "stdio"]), mode="legacy"
-    ) as client:
-        await client.call_tool("noop", {})
-        return await per_call(client, "noop", [max(process_tree(os.getpid())[1:])])
-
-
-async def ours_stdio(folder: Path) -> float:
-    """Ours through the relay: the server's share and the relay's."""
-    args = ["-m", "darkroom", "mcp", "--data-dir", str(folder)]
-    async with Client(StdioServerParameters(command=sys.executable, args=args), mode="legacy") as client:
-        await client.call_tool("list_workflows", {})
-        pids = [*process_tree(server_pid(folder)), *process_tree(os.getpid())[1:]]
-        return await per_call(client, "list_workflows", pids)
-
-
-async def over_http(port: int, tool: str, pid: int) -> float:
-    """Either server over HTTP."""
-    async with Client(f"http://127.0.0.1:{port}/mcp") as client:
-        return await per_call(client, tool, process_tree(pid))
+def answers(port: int) -> bool:
+    """Whether a web server is there."""
+    try:
+        httpx2.get(f"http://127.0.0.1:{port}/")
+    except httpx2.TransportError:
+        return False
+    return True
 
 
 def main() -> None:
     """Print the comparison."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = {"stdio": (anyio.run(ours_stdio, folder), anyio.run(raw_stdio))}
-        stop(folder)
-        with listening(["-m", "darkroom", "serve", "--port", "18349", "--data-dir", name], 18349) as pid:
-            ours = anyio.run(over_http, 18349, "list_workflows", pid)
-        with listening(["-c", RAW, "18350"], 18350) as pid:
-            rows["HTTP"] = (ours, anyio.run(over_http, 18350, "noop", pid))
-    print(f"a call that does nothing, CPU ms of the server ({CALLS} calls)")
-    for label, (ours, raw) in rows.items():
-        print(f"  {label:6} darkroom {ours:5.2f}  raw SDK {raw:5.2f}  ratio {ours / raw:4.2f}")
+        try:
+            rows = {"stdio": anyio.run(over_stdio, folder)}
+        finally:
+            stop(folder)
+        rows["HTTP"] = anyio.run(over_http, folder)
+    print(f"a call that does nothing, CPU ms of the server (median of {ROUNDS} rounds of {CALLS} calls)")
+    for label, (mine, theirs, ratio) in rows.items():
+        print(f"  {label:6} darkroom {mine:5.2f}  raw SDK {theirs:5.2f}  ratio {ratio:4.2f}")
 
 
 if __name__ == "__main__":

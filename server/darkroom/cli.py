@@ -1,15 +1,20 @@
 """The command `darkroom`. Each subcommand imports what it needs when it runs: `mcp` must start at once."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from darkroom import __version__
 
 __all__ = ["main"]
 
 IDLE_SECONDS = 600.0
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,58 +29,124 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        return 0
+        # Whoever read our output has gone; nothing of ours is written there at the exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return status
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--data-dir", metavar="DIR", help="where everything lives (DARKROOM_DATA_DIR)")
-    parser = argparse.ArgumentParser(prog="darkroom", description="The image tool server for agents.")
+    parser = argparse.ArgumentParser(
+        prog="darkroom",
+        description="The image tool server for agents, and its tools on the command line.",
+        epilog="`darkroom COMMAND --help` says more. Everything lives in one folder: DARKROOM_DATA_DIR or --data-dir.",
+    )
     parser.add_argument("--version", action="version", version=f"darkroom {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_servers(commands)
+    _add_tools(commands)
+    _add_models(commands)
+    _add_upkeep(commands)
+    return parser
 
-    mcp = commands.add_parser("mcp", parents=[shared], help="speak MCP on standard input and output")
-    mcp.add_argument("--root", action="append", default=[], metavar="DIR", help="folder whose paths are allowed")
-    mcp.add_argument("--standalone", action="store_true", help="run all in this process tree (containers)")
+
+def _add(commands: "Commands", name: str, does: str, more: str = "", **options: Any) -> argparse.ArgumentParser:
+    """A subcommand; `does` is its line in the list of commands."""
+    parser = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}. {more}", **options)
+    parser.add_argument("--data-dir", metavar="DIR", help="where everything lives (default: DARKROOM_DATA_DIR)")
+    return parser
+
+
+def _add_servers(commands: "Commands") -> None:
+    mcp = _add(
+        commands,
+        "mcp",
+        "speak MCP on standard input and output",
+        "This is the command for an agent's configuration. It joins the server of the data directory, or starts one "
+        "that ends itself when nobody needs it any more.",
+    )
+    mcp.add_argument(
+        "--root",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder whose files may be named by path; repeatable (default: the working directory)",
+    )
+    mcp.add_argument("--standalone", action="store_true", help="share no server with others (for containers)")
     mcp.set_defaults(handler=_mcp)
 
-    serve = commands.add_parser("serve", parents=[shared], help="serve MCP over HTTP at /mcp")
-    serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
-    serve.add_argument("--port", type=int, help="port to listen on (default 1349; 0 takes a free one)")
+    serve = _add(
+        commands,
+        "serve",
+        "serve MCP over HTTP at /mcp",
+        "An address that other machines reach is refused until DARKROOM_TOKEN is set; then every request needs it.",
+    )
+    serve.add_argument("--host", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on; 0 takes a free one (default: 1349)")
     serve.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
     serve.add_argument("--idle-exit", type=float, metavar="SECONDS", help="end after so long without work")
     serve.set_defaults(handler=_serve)
 
-    stop = commands.add_parser("stop", parents=[shared], help="end the server of the data directory")
+    stop = _add(commands, "stop", "end the server of the data directory", "What runs is finished, for 30 seconds.")
     stop.set_defaults(handler=_stop)
 
-    run = commands.add_parser(
-        "run", parents=[shared], help="run a tool on files: darkroom run resize a.jpg --width 800"
+
+def _add_tools(commands: "Commands") -> None:
+    run = _add(
+        commands,
+        "run",
+        "run a tool on files",
+        "Results stand beside each file, as photo-resize.jpg for photo.jpg. Files that exist are kept.",
+        usage="darkroom run [--out DIR] [--overwrite] [--data-dir DIR] TOOL FILE... [--setting value]...",
+        epilog="examples:\n  darkroom run resize photo.jpg --width 800\n  darkroom run compare before.jpg after.jpg\n\n"
+        "`darkroom tools` lists the tools, `darkroom run TOOL --help` the settings of one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
     )
-    run.add_argument("tool")
-    run.add_argument("files", nargs="*", metavar="FILE")
+    run.add_argument("tool", metavar="TOOL", nargs="?", help="name of the tool")
     run.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: beside each file)")
     run.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    run.set_defaults(handler=_run)
+    run.add_argument("-h", "--help", action="store_true", help="show this, or with TOOL its settings")
+    run.set_defaults(handler=_run, parser=run)
 
-    tools = commands.add_parser("tools", parents=[shared], help="list the tools, or describe one")
-    tools.add_argument("tool", nargs="?")
+    tools = _add(commands, "tools", "list the tools, or describe one", "Saved workflows are among them.")
+    tools.add_argument("tool", metavar="TOOL", nargs="?", help="describe this tool with its settings")
     tools.set_defaults(handler=_tools)
 
-    models = commands.add_parser("models", parents=[shared], help="the models on this machine")
-    models.add_argument("action", choices=["list", "import", "verify", "remove"], nargs="?", default="list")
-    models.add_argument("id", nargs="?")
-    models.add_argument("file", nargs="?", type=Path)
+
+def _add_models(commands: "Commands") -> None:
+    models = _add(
+        commands,
+        "models",
+        "list, import, verify or remove model files",
+        "Nothing is ever downloaded: `darkroom models import u2net u2net.onnx` takes a file that you have.",
+    )
+    models.add_argument(
+        "action",
+        choices=["list", "import", "verify", "remove"],
+        nargs="?",
+        default="list",
+        help="what to do (default: list)",
+    )
+    models.add_argument("id", metavar="ID", nargs="?", help="of a model, such as u2net; verify without it checks all")
+    models.add_argument("file", metavar="FILE", nargs="?", type=Path, help="ONNX file to import")
     models.set_defaults(handler=_models)
 
-    docs = commands.add_parser("docs", help="write llms.txt and llms-full.txt into this folder")
-    docs.add_argument("--check", action="store_true", help="fail if they are stale")
+
+def _add_upkeep(commands: "Commands") -> None:
+    docs = commands.add_parser(
+        "docs",
+        help="write llms.txt and llms-full.txt into this folder",
+        description="Write llms.txt and llms-full.txt, generated from the tools' schemas, into this folder.",
+    )
+    docs.add_argument("--check", action="store_true", help="write nothing; fail if they are stale")
     docs.set_defaults(handler=_docs)
 
-    doctor = commands.add_parser("doctor", parents=[shared], help="what is missing, and the exact fix")
+    doctor = _add(
+        commands, "doctor", "what is missing, and the exact fix", "The exit status is 1 if Darkroom cannot work."
+    )
     doctor.set_defaults(handler=_doctor)
-    return parser
 
 
 def _mcp(chosen: argparse.Namespace) -> int:
@@ -110,15 +181,20 @@ def _stop(chosen: argparse.Namespace) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from darkroom.run import run
+    if chosen.tool is None:
+        chosen.parser.print_help(sys.stdout if chosen.help else sys.stderr)
+        return 0 if chosen.help else 2
+    from darkroom.run import describe_tool, run
 
-    return run(chosen.data_dir, chosen.tool, chosen.files, chosen.rest, chosen.out, overwrite=chosen.overwrite)
+    if chosen.help:
+        return describe_tool(chosen.data_dir, chosen.tool)
+    return run(chosen.data_dir, chosen.tool, chosen.rest, chosen.out, overwrite=chosen.overwrite)
 
 
 def _tools(chosen: argparse.Namespace) -> int:
-    from darkroom.run import list_tools
+    from darkroom.run import describe_tool, list_tools
 
-    return list_tools(chosen.data_dir, chosen.tool)
+    return describe_tool(chosen.data_dir, chosen.tool) if chosen.tool else list_tools(chosen.data_dir)
 
 
 def _models(chosen: argparse.Namespace) -> int:

@@ -29,6 +29,9 @@ __all__ = ["docs", "doctor", "models", "serve", "standalone"]
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 TRY_SANDBOX = """
+import contextlib
+with contextlib.suppress(ImportError, RuntimeError, OSError):
+    import pyseccomp  # needs files that are closed later
 from darkroom.engine.limits import Limits
 from darkroom.engine.sandbox import confine, readable_paths
 done = confine(read=readable_paths(), write=[], limits=Limits())
@@ -134,22 +137,24 @@ class Finding:
         subject: What was looked at.
         fact: What was found.
         fix: What to do about it; None if all is well.
+        broken: Whether nothing works without the fix.
     """
 
     subject: str
     fact: str
     fix: str | None = None
+    broken: bool = False
 
 
 def doctor(chosen_data_dir: str | None) -> int:
-    """Print what is here and what is missing with the exact fix; the exit status is 1 if something must be fixed."""
+    """Print what is here and what is missing with the exact fix; the exit status is 1 if nothing can work."""
     findings = list(_examine(data_dir(chosen_data_dir)))
     for finding in findings:
-        mark = "!" if finding.fix else "✓"
+        mark = "✗" if finding.broken else "!" if finding.fix else "✓"
         sys.stdout.write(f"{mark} {finding.subject}: {finding.fact}\n")
         if finding.fix:
             sys.stdout.write(f"    {finding.fix}\n")
-    return 0
+    return int(any(finding.broken for finding in findings))
 
 
 def _examine(where: DataDir) -> Iterator[Finding]:
@@ -160,7 +165,9 @@ def _examine(where: DataDir) -> Iterator[Finding]:
         fix = "Free some space: below 512 MB nothing is accepted." if free < 2**30 else None
         yield Finding("data directory", f"{where.root}, {free / 2**30:.1f} GiB free", fix)
     except OSError as error:
-        yield Finding("data directory", f"{where.root}: {error.strerror}", "Choose another with --data-dir DIR.")
+        yield Finding(
+            "data directory", f"{where.root}: {error.strerror}", "Choose another with --data-dir DIR.", broken=True
+        )
         return
     pid = running_pid(where)
     yield Finding("server", f"process {pid} runs" if pid else "none runs; `darkroom mcp` starts one when needed")
@@ -193,7 +200,8 @@ def _imaging() -> Finding:
         version = ".".join(str(pyvips.version(n)) for n in range(3))
         return Finding("libvips", version)
     except (ImportError, OSError) as error:
-        return Finding("libvips", f"cannot be loaded: {error}", "Reinstall: uv tool install --reinstall darkroom-mcp")
+        fix = "Reinstall: uv tool install --reinstall darkroom-mcp"
+        return Finding("libvips", f"cannot be loaded: {error}", fix, broken=True)
 
 
 def _config(chosen_data_dir: str | None, host: str | None, port: int | None) -> Config:

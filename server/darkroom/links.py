@@ -13,6 +13,7 @@ from darkroom.errors import NotFound
 __all__ = ["Links"]
 
 LIFETIME = 24 * 3600
+KEY_BYTES = 32
 
 
 class Links:
@@ -25,12 +26,15 @@ class Links:
     @staticmethod
     def from_file(path: Path) -> "Links":
         """Take the key from the file; the first time, make one that only the owner can read."""
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return Links(path.read_bytes())
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key := secrets.token_bytes(32))
+        if path.exists() and len(key := path.read_bytes()) == KEY_BYTES:
+            return Links(key)
+        made = path.with_name(f"{path.name}.new")
+        made.unlink(missing_ok=True)
+        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(key := secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(path)  # at once, so that a crash never leaves half a key
         return Links(key)
 
     def url(self, image: str, name: str) -> str | None:
@@ -38,7 +42,7 @@ class Links:
         if self.base is None:
             return None
         expires = int(time.time()) + LIFETIME
-        return f"{self.base}/files/{image}/{expires}/{self._sign(image, expires)}/{quote(name)}"
+        return f"{self.base}/files/{image}/{expires}/{self._sign(image, expires)}/{quote(name, safe='')}"
 
     def check(self, image: str, expires: int, signature: str) -> None:
         """Accept a signature that is right and still valid.

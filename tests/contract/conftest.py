@@ -1,19 +1,30 @@
 """One running Darkroom for all contract tests of a process."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mcp import Client
+from support.odd import TEST_PHOTO
 
 from darkroom.app import Darkroom, open_darkroom
 from darkroom.config import Config
+from darkroom.faces.mcp.room import Room
+from darkroom.faces.mcp.server import build_server
 from darkroom.principal import Principal
+from darkroom.store.schema import images, workflows
+
+Connect = Callable[..., AbstractAsyncContextManager[Client]]
 
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the caller may name."""
-    return tmp_path_factory.mktemp("pictures")
+    """The folder that the caller may name, with one photo in it."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "photo.jpg").write_bytes(TEST_PHOTO)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +37,37 @@ async def room(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> 
     config = Config(data_dir=tmp_path_factory.mktemp("darkroom"), workers=2, port=0)
     async with open_darkroom(config) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def connect(room: Darkroom, caller: Principal) -> Connect:
+    """Makes MCP clients in this process; `mode` is the protocol era."""
+    room.links.base = "http://127.0.0.1:9"
+    server = build_server(
+        Room(
+            version="1.2.3",
+            catalog=room.catalog,
+            workflows=room.workflows,
+            jobs=room.jobs,
+            library=room.library,
+            uploads=room.uploads,
+            exporter=room.exporter,
+            links=room.links,
+            http_principal=lambda _: caller,
+            fetch=True,
+            docs=str,
+        )
+    )
+    return lambda mode="auto": Client(server, mode=mode)
+
+
+@pytest.fixture
+def store(room: Darkroom) -> Callable[[], Any]:
+    """Tells what is stored: the rows of images and workflows by their keys, and the names of all blobs."""
+
+    async def look() -> tuple[dict[Any, Any], dict[Any, Any], set[str]]:
+        rows = await room.database.read(lambda c: [c.execute(table.select()).all() for table in (images, workflows)])
+        made, saved = ({row.id: row for row in found} for found in rows)
+        return made, saved, {path.name for path in room.where.blobs.rglob("*") if path.is_file()}
+
+    return look

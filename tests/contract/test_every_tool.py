@@ -5,12 +5,12 @@ import io
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
-from PIL import Image
-from support.odd import ODD_PICTURES, TEST_PHOTO
+from PIL import ExifTags, Image
+from support.odd import ODD_PICTURES, TEST_PHOTO, UNREADABLE, endless_picture
 
 from darkroom.app import Darkroom
+from darkroom.engine.limits import Limits
 from darkroom.engine.outcome import Progress
 from darkroom.jobs.record import ItemResult, Job
 from darkroom.principal import Principal
@@ -24,12 +24,10 @@ TOOLS = list(builtin_tools().values())
 IMAGE_TOOLS = [tool for tool in TOOLS if tool.output == "image"]
 every_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.id)
 every_image_tool = pytest.mark.parametrize("tool", IMAGE_TOOLS, ids=lambda tool: tool.id)
-UNREADABLE = {
-    "no picture at all": b"Dear server, please decode this letter. " * 8,
-    "nothing": b"",
-    "cut off": TEST_PHOTO[: len(TEST_PHOTO) // 2],
-    "broken in the middle": TEST_PHOTO[:700] + bytes(800) + TEST_PHOTO[1500:],
-    "a GIF in name only": b"GIF89a" + b"\xff" * 90,
+OUTPUT_SIDE = Limits().output_side
+PRIVATE_TAGS = {
+    ExifTags.Base[name].value
+    for name in ("Make", "Model", "Software", "DateTime", "Artist", "Copyright", "ExifOffset", "GPSInfo")
 }
 
 
@@ -46,7 +44,7 @@ def arguments_of(tool: Tool, path: Path) -> dict[str, Any]:
 
 async def finished(room: Darkroom, caller: Principal, tool: Tool, path: Path) -> Job:
     job = await room.jobs.accept(caller, tool, arguments_of(tool, path))
-    return await room.jobs.wait(caller, job.id, 60)
+    return job if job.ended else await room.jobs.wait(caller, job.id, 60)
 
 
 def only_item(job: Job) -> ItemResult:
@@ -61,17 +59,28 @@ def only_item(job: Job) -> ItemResult:
 async def test_every_odd_picture_is_taken(
     room: Darkroom, caller: Principal, pictures: Path, tool: Tool, odd: str
 ) -> None:
-    item = only_item(await finished(room, caller, tool, stored(pictures, ODD_PICTURES[odd])))
+    job = await finished(room, caller, tool, stored(pictures, ODD_PICTURES[odd]))
+    if job.state == "failed":
+        # A picture may be read that is too long to be written; then the caller hears just that.
+        assert job.error is not None
+        assert job.error["code"] == "OUTPUT_TOO_LARGE", job.error
+        assert max(Image.open(io.BytesIO(ODD_PICTURES[odd])).size) > OUTPUT_SIDE
+        assert not tool.read_only
+        return
+    item = only_item(job)
     if tool.read_only:
         assert item.report
         return
+    assert item.images
     for handle in item.images:
         record = await room.library.get(caller, handle)
         with Image.open(io.BytesIO(await room.library.read(caller, handle))) as seen:
             seen.load()
             assert (seen.width, seen.height) == (record.width, record.height)
             assert getattr(seen, "n_frames", 1) == record.frames
-            assert len(seen.getexif()) == 0
+            assert not PRIVATE_TAGS & set(seen.getexif())
+            assert seen.getexif().get(ExifTags.Base.Orientation, 1) == 1
+            assert "comment" not in seen.info
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
@@ -85,13 +94,13 @@ async def test_what_cannot_be_read_is_a_clear_error(
     except DarkroomError as error:
         told = error.to_wire()
     else:
-        # A header can be read although the pixels cannot; only a tool that reads no pixels may succeed then.
         assert job.state == "failed", f"{tool.id} answered {job.result}"
         assert job.error is not None
         told = job.error
     assert told["code"] in {"INVALID_IMAGE", "UNSUPPORTED_FORMAT", "EMPTY_FILE"}
-    assert str(path) not in told["error"]
-    assert "Traceback" not in told["error"]
+    assert told["error"].endswith(".")
+    assert str(pictures) not in str(told)
+    assert str(room.where.root) not in str(told)
 
 
 @every_image_tool
@@ -121,10 +130,10 @@ async def test_the_same_call_again_answers_from_the_library(
 ) -> None:
     path = stored(pictures, TEST_PHOTO, "again")
     first = only_item(await finished(room, caller, tool, path))
-    plans = room.pool.stats()["plans"]
+    runs = room.pool.stats()["runs"]
     second = only_item(await finished(room, caller, tool, path))
     assert (second.images, second.cached) == (first.images, True)
-    assert room.pool.stats()["plans"] == plans
+    assert room.pool.stats()["runs"] == runs
 
 
 @every_image_tool
@@ -152,6 +161,7 @@ async def test_progress_rises_from_nothing_to_done(
     fractions = [progress.fraction for progress in seen]
     assert fractions == sorted(fractions)
     assert all(0 <= fraction <= 1 for fraction in fractions)
+    assert fractions[-1] == 1
     assert all(len(progress.message) <= 120 for progress in seen)
     assert (await room.jobs.wait(caller, job.id, 60)).state == "succeeded"
 
@@ -160,32 +170,9 @@ async def test_progress_rises_from_nothing_to_done(
 async def test_a_cancelled_call_ends_and_frees_its_worker(
     room: Darkroom, caller: Principal, pictures: Path, tool: Tool
 ) -> None:
-    buffer = io.BytesIO()
-    Image.effect_noise((4000, 3000), 60).convert("RGB").save(buffer, "JPEG", quality=95)
-    path = stored(pictures, buffer.getvalue(), f"cancel-{tool.id}")
+    path = stored(pictures, endless_picture(), "cancel")
     job = await room.jobs.accept(caller, tool, arguments_of(tool, path))
     await room.jobs.cancel(caller, job.id)
     ended = await room.jobs.wait(caller, job.id, 20)
     assert ended.state == "canceled"
     assert (await finished(room, caller, tool, stored(pictures, TEST_PHOTO, "after"))).state == "succeeded"
-
-
-@pytest.mark.parametrize("tool", [tool for tool in TOOLS if tool.read_only], ids=lambda tool: tool.id)
-async def test_a_read_only_tool_leaves_the_store_as_it_was(
-    room: Darkroom, caller: Principal, pictures: Path, tool: Tool
-) -> None:
-    buffer = io.BytesIO()
-    Image.new("RGB", (33, 21), "teal").save(buffer, "PNG")
-    before = await store_of(room)
-    only_item(await finished(room, caller, tool, stored(pictures, buffer.getvalue(), "read-only")))
-    assert await store_of(room) == before
-
-
-async def store_of(room: Darkroom) -> tuple[Any, ...]:
-    from darkroom.store.schema import images, workflows
-
-    rows = await room.database.read(lambda c: [c.execute(table.select()).all() for table in (images, workflows)])
-    files = await anyio.to_thread.run_sync(
-        lambda: sorted(str(path) for path in room.where.blobs.rglob("*") if path.is_file())
-    )
-    return rows, files

@@ -22,12 +22,11 @@ from darkroom.errors import FetchFailed, NotFound, PathNotAllowed, StorageFull, 
 from darkroom.intake import Intake, Resolved
 from darkroom.principal import Principal
 from darkroom.store.blobs import BlobStore
-from darkroom.store.ids import new_id
 from darkroom_tools.errors import DarkroomError, InvalidImage, InvalidSettings, LimitExceeded, UnsupportedFormat
 
 pytestmark = pytest.mark.anyio
 
-HANDLE = new_id("img")
+HANDLE, UNKNOWN = f"img_{'k' * 26}", f"img_{'u' * 26}"
 LIMIT = 3_000_000
 
 
@@ -123,7 +122,7 @@ async def test_a_handle_opens_what_the_library_knows(house: House, value: str) -
     assert (await house.resolve(value)).handle == HANDLE
 
 
-@pytest.mark.parametrize("value", ["img_unknown", new_id("img"), "darkroom://images/img_unknown", "darkroom://images/"])
+@pytest.mark.parametrize("value", ["img_unknown", UNKNOWN, "darkroom://images/img_unknown", "darkroom://images/"])
 async def test_an_unknown_handle_is_not_found(house: House, value: str) -> None:
     with pytest.raises(NotFound):
         await house.resolve(value)

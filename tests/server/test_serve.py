@@ -107,7 +107,7 @@ def test_without_a_token_only_this_machine_is_served(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/api/health", "/mcp", "/llms.txt", "/nothing"])
 @pytest.mark.parametrize(
-    "given", [None, "Bearer", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \xe9"]
+    "given", [None, "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \xe9"]
 )
 def test_with_a_token_every_request_needs_it(guarded: Served, path: str, given: str | None) -> None:
     answer = httpx2.get(guarded.url + path, headers={"authorization": given.encode("latin-1")} if given else {})

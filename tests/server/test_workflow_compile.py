@@ -113,7 +113,9 @@ def test_the_settings_model_of_a_workflow_refuses_unknown_names() -> None:
 
 def test_compiling_leaves_the_tools_own_models_as_they_were() -> None:
     def snapshot() -> dict[str, Any]:
-        return {i: t.settings.model_json_schema() for i, t in builtin_tools().items() if issubclass(t.settings, BaseModel)}
+        return {
+            i: t.settings.model_json_schema() for i, t in builtin_tools().items() if issubclass(t.settings, BaseModel)
+        }
 
     before = snapshot()
     compiled(RESIZE, CONVERT, inputs={"width": {"default": 7}, "quality": {"default": 9}})

@@ -1,14 +1,17 @@
-"""Pictures that programs forget: every kind that a tool must take."""
+"""Pictures that programs forget: every kind that a tool must take, and some that none can."""
 
+import functools
 import io
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 
-__all__ = ["ODD_PICTURES", "TEST_PHOTO"]
+__all__ = ["ODD_PICTURES", "TEST_PHOTO", "UNREADABLE", "endless_picture"]
 
 
 def _noise(*shape: int, top: int = 256, kind: Any = np.uint8) -> np.ndarray:
@@ -38,6 +41,16 @@ def _turned() -> bytes:
     return _saved(_smooth(60, 40), "JPEG", exif=exif)
 
 
+def _full_of_metadata() -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    exif[ExifTags.Base.Artist] = "Somebody"
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (52.0, 31.0, 12.0)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+    return _saved(_smooth(50, 40), "JPEG", exif=exif, icc_profile=profile, xmp=xmp, comment=b"Taken at home")
+
+
 def _animated(format: str) -> bytes:
     first, *rest = _frames(3)
     return _saved(first, format, save_all=True, append_images=rest, duration=[50, 100, 150], loop=0)
@@ -60,6 +73,7 @@ _MAKERS: dict[str, Callable[[], bytes]] = {
     "CMYK": lambda: _saved(_smooth(50, 40).convert("CMYK"), "JPEG"),
     "progressive": lambda: _saved(_smooth(50, 40), "JPEG", progressive=True),
     "turned by EXIF": _turned,
+    "full of metadata": _full_of_metadata,
     "animated GIF": lambda: _animated("GIF"),
     "animated WebP": lambda: _animated("WEBP"),
     "TIFF": lambda: _saved(_smooth(50, 40), "TIFF", compression="tiff_lzw"),
@@ -68,3 +82,39 @@ _MAKERS: dict[str, Callable[[], bytes]] = {
 }
 ODD_PICTURES: Mapping[str, bytes] = MappingProxyType({name: make() for name, make in _MAKERS.items()})
 """Files by what is odd about them."""
+
+
+def _damaged() -> bytes:
+    """A PNG whose compressed pixels are overwritten half-way."""
+    data = bytearray(_saved(Image.fromarray(_noise(60, 80, 3)), "PNG"))
+    middle = len(data) // 2
+    data[middle : middle + 400] = bytes(400)
+    return bytes(data)
+
+
+UNREADABLE: Mapping[str, bytes] = MappingProxyType(
+    {
+        "no picture at all": b"Dear server, please decode this letter. " * 8,
+        "nothing": b"",
+        "a page of the web": b"<!doctype html><html><body>404</body></html>",
+        "a GIF in name only": b"GIF89a" + b"\xff" * 90,
+        "only a header": TEST_PHOTO[:200],
+        "cut off": TEST_PHOTO[: len(TEST_PHOTO) // 2],
+        "damaged": _damaged(),
+    }
+)
+"""Files that no tool can read, by what is wrong with them."""
+
+
+@functools.cache
+def endless_picture() -> bytes:
+    """A PNG of 81 megapixels: a small file that every tool decodes for so long that it can be cancelled."""
+    side = 9_000
+    row = bytes(1 + 3 * side)
+    squeezed = zlib.compressobj(1)
+    pixels = b"".join([*(squeezed.compress(row) for _ in range(side)), squeezed.flush()])
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))
+    )

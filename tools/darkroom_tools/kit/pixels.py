@@ -10,12 +10,14 @@ from darkroom_tools.kit.geometry import turned_size
 from darkroom_tools.native import np, pyvips
 
 __all__ = [
+    "as_array",
     "as_color",
     "color_bands",
     "first_frame",
     "masked",
     "paint",
     "premultiplied",
+    "resized",
     "rounded_mask",
     "takes_alpha",
     "turn",
@@ -63,6 +65,19 @@ def first_frame(image: Image) -> Image:
     for name in ("page-height", "n-pages", "delay", "loop", "gif-delay", "gif-loop"):
         still.remove(name)
     return replace(image, pixels=still, reload=None)
+
+
+def as_array(pixels: "pyvips.Image") -> "np.ndarray":
+    """The pixels as an array of height × width × bands, whatever their number."""
+    return np.asarray(pixels.numpy()).reshape(pixels.height, pixels.width, pixels.bands)
+
+
+def resized(pixels: "pyvips.Image", width: int, height: int, kernel: str = "lanczos3") -> "pyvips.Image":
+    """The pixels at exactly that size, whatever their ratio."""
+    if (pixels.width, pixels.height) == (width, height):
+        return pixels
+    scaled = pixels.resize(width / pixels.width, vscale=height / pixels.height, kernel=kernel)
+    return scaled.gravity("north-west", width, height, extend="copy")
 
 
 def premultiplied(pixels: "pyvips.Image", change: "Callable[[pyvips.Image], pyvips.Image]") -> "pyvips.Image":

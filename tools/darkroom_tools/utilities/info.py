@@ -130,5 +130,8 @@ def _whole(header: "pyvips.Image", name: str, otherwise: int) -> int:
 def _statistics(pixels: "pyvips.Image") -> list[Channel]:
     """Of the first frame, at the picture's own depth; alpha is a channel too."""
     rows = pixels.stats().numpy()[1:]
-    # Columns of libvips' table: minimum, maximum, sum, sum of squares, mean, deviation.
-    return [Channel(min=row[0], max=row[1], mean=round(row[4], 2), stdev=round(row[5], 2)) for row in rows.tolist()]
+    # Columns of libvips' table: minimum, maximum, sum, sum of squares, mean, deviation; one pixel deviates by NaN.
+    return [
+        Channel(min=row[0], max=row[1], mean=round(row[4], 2), stdev=0.0 if math.isnan(row[5]) else round(row[5], 2))
+        for row in rows.tolist()
+    ]
