@@ -21,7 +21,7 @@ STEPS: list[dict[str, Any]] = [
 INPUTS = {"width": {"default": 480}, "backgroundColor": {"default": "#F4EFE6"}, "text": {"default": "Darkroom"}}
 
 
-async def call(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
+async def call(client: Client, name: str, /, **arguments: Any) -> dict[str, Any]:
     """Call a tool, print its progress and answer with its facts."""
 
     async def show(progress: float, total: float | None, message: str | None) -> None:
@@ -64,11 +64,11 @@ async def main(folder: Path) -> None:
 
         print("\nSaved as a pipeline, which is a tool of its own at once:")
         saved = await call(client, "save_workflow", name="Shop photo", steps=STEPS, inputs=INPUTS)
-        print(f"  {saved['tool']}\n\nThe new tool on rocket.jpg:")
-        second = await call(client, saved["tool"], image=str(PHOTOS / "rocket.jpg"), text="Lift-off")
+        print(f"  {saved['tool']}\n\nThe new tool on dahlia.jpg:")
+        second = await call(client, saved["tool"], image=str(PHOTOS / "dahlia.jpg"), text="In bloom")
 
         print("\nThe pictures:")
-        for name, facts in (("coffee", marked), ("rocket", second)):
+        for name, facts in (("coffee", marked), ("dahlia", second)):
             target = folder / f"{name}-shop.{'jpg' if facts['format'] == 'jpeg' else facts['format']}"
             await client.call_tool("export_image", {"image": facts["image"], "path": str(target), "overwrite": True})
             print(f"  {target}")

@@ -155,14 +155,14 @@ def _mcp(chosen: argparse.Namespace) -> int:
 
     roots = [Path(root).expanduser().absolute() for root in chosen.root] or default_roots()
     if chosen.standalone:
-        from darkroom.commands import standalone
+        from darkroom.start import standalone
 
         return standalone(chosen.data_dir, roots)
     return relay(data_dir(chosen.data_dir), roots)
 
 
 def _serve(chosen: argparse.Namespace) -> int:
-    from darkroom.commands import serve
+    from darkroom.start import serve
 
     idle = chosen.idle_exit or (IDLE_SECONDS if chosen.background else None)
     return serve(chosen.data_dir, chosen.host, chosen.port, background=chosen.background, idle_seconds=idle)

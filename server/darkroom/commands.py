@@ -1,33 +1,22 @@
-"""What the subcommands do that run in this process: serve, models, docs, doctor."""
+"""The subcommands that look after an installation: models, docs, doctor."""
 
 import importlib.util
-import logging
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import anyio
-from pydantic import ValidationError
 
 from darkroom import __version__
-from darkroom.asgi import is_loopback
-from darkroom.config import Config
-from darkroom.docs import stale_files, write_files
 from darkroom.engine import model_store
-from darkroom.lock import AlreadyRunning, hold_lock, running_pid
+from darkroom.lock import running_pid
 from darkroom.paths import DataDir, data_dir
-from darkroom.serve import CannotListen, all_pages, serve_standalone
-from darkroom.serve import serve as serve_process
 from darkroom_tools.errors import DarkroomError
 
-__all__ = ["docs", "doctor", "models", "serve", "standalone"]
+__all__ = ["docs", "doctor", "models"]
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 TRY_SANDBOX = """
 import contextlib
 with contextlib.suppress(ImportError, RuntimeError, OSError):
@@ -38,59 +27,6 @@ done = confine(read=readable_paths(), write=[], limits=Limits())
 print(done.level, *done.missing, sep="\\n")
 """
 AI_COMMAND = "uv tool install 'darkroom-mcp[ai]' (in a checkout: uv sync --extra ai)"
-
-
-def serve(
-    chosen_data_dir: str | None, host: str | None, port: int | None, *, background: bool, idle_seconds: float | None
-) -> int:
-    """Serve in the foreground, or for a relay; the exit status."""
-    try:
-        config = _config(chosen_data_dir, host, port)
-    except ValidationError as error:
-        return _fail(_words(error))
-    if not is_loopback(config.host) and config.token is None and not background:
-        return _fail(
-            f"{config.host} can be reached from other machines. Set DARKROOM_TOKEN to a long random value first; "
-            "every request must then carry it."
-        )
-    where = data_dir(config.data_dir)
-    try:
-        return _run_server(where, _serving, config, background, idle_seconds)
-    except CannotListen as error:
-        return _fail(f"{error} Choose another with --port; 0 takes a free one.")
-    except AlreadyRunning:
-        if background:
-            return 0
-        return _fail(
-            f"Process {running_pid(where)} already serves this data directory. End it with `darkroom stop`, or "
-            "choose another folder with --data-dir."
-        )
-
-
-def standalone(chosen_data_dir: str | None, roots: Sequence[Path]) -> int:
-    """Serve one client on standard input and output without a shared server; the exit status."""
-    try:
-        config = _config(chosen_data_dir, None, None)
-    except ValidationError as error:
-        return _fail(_words(error))
-    try:
-        return _run_server(data_dir(config.data_dir), serve_standalone, config, roots)
-    except AlreadyRunning:
-        return _fail("A server already runs on this data directory; `darkroom mcp` without --standalone joins it.")
-
-
-def _run_server(where: DataDir, work: Callable[..., Awaitable[None]], *arguments: Any) -> int:
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=LOG_FORMAT)
-    try:
-        where.create()
-    except OSError as error:
-        return _fail(f"The data directory {where.root} cannot be used: {error.strerror or error}.")
-    try:
-        with hold_lock(where):
-            anyio.run(work, *arguments)
-    except DarkroomError as error:
-        return _fail(error.message)
-    return 0
 
 
 def models(chosen_data_dir: str | None, action: str, identifier: str | None, file: Path | None) -> int:
@@ -121,6 +57,9 @@ def models(chosen_data_dir: str | None, action: str, identifier: str | None, fil
 
 def docs(*, check: bool) -> int:
     """Write the generated documentation into the working directory, or say what is stale; the exit status."""
+    from darkroom.docs import stale_files, write_files
+    from darkroom.serve import all_pages
+
     if check:
         stale = stale_files(Path.cwd(), all_pages())
         return _fail(f"Stale: {', '.join(path.name for path in stale)}. Run `darkroom docs`.") if stale else 0
@@ -202,23 +141,6 @@ def _imaging() -> Finding:
     except (ImportError, OSError) as error:
         fix = "Reinstall: uv tool install --reinstall darkroom-mcp"
         return Finding("libvips", f"cannot be loaded: {error}", fix, broken=True)
-
-
-def _config(chosen_data_dir: str | None, host: str | None, port: int | None) -> Config:
-    chosen = {"data_dir": chosen_data_dir, "host": host, "port": port}
-    return Config(**{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]
-
-
-def _words(error: ValidationError) -> str:
-    """Which variables are wrong, and how."""
-    return " ".join(
-        f"DARKROOM_{'_'.join(str(part) for part in found['loc']).upper()}: {found['msg']}, got {found['input']!r}."
-        for found in error.errors()
-    )
-
-
-async def _serving(config: Config, background: bool, idle_seconds: float | None) -> None:
-    await serve_process(config, background=background, idle_seconds=idle_seconds)
 
 
 def _fail(text: str) -> int:

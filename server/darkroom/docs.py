@@ -20,7 +20,15 @@ become tools themselves, and one shared engine behind them.
 Pictures go by handle (`img_…`). An `image` argument also takes a file path inside the allowed folders (stdio), an \
 https URL or a small data URI; `create_upload` gives an address to send anything else to. Every edit makes a new \
 handle and leaves its source as it was. A reply states facts; `view_image` shows the picture.
+
+Connect over stdio with the command `darkroom mcp`, or over HTTP at `/mcp` of `darkroom serve`. From a shell: \
+`darkroom run resize photo.jpg --width 800`.
 """
+
+MANAGEMENT_BLURBS = {
+    "Management": "Pictures in, out and looked at; jobs that outlast a call.",
+    "Workflows": "Several steps in one go, decoded once and encoded once; saved, they are a new tool.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,9 @@ def llms_txt(pages: Sequence[Page]) -> str:
     parts = [INTRODUCTION]
     for category, members in _by_category(pages).items():
         parts.append(f"## {category}\n")
-        parts.append("\n".join(f"- [{p.name}](/tools/{p.name}.md): {p.summary}" for p in members) + "\n")
+        parts.append(
+            "\n".join(f"- [{p.name}](/tools/{p.name.replace('_', '-')}.md): {p.summary}" for p in members) + "\n"
+        )
     parts.append("## Optional\n\n- [llms-full.txt](/llms-full.txt): every tool with its full schema and an example\n")
     return "\n".join(parts)
 
@@ -69,7 +79,7 @@ def llms_full_txt(pages: Sequence[Page]) -> str:
     parts = [INTRODUCTION]
     for category, members in _by_category(pages).items():
         parts.append(f"## {category}\n")
-        if blurb := category_blurbs().get(category):
+        if blurb := MANAGEMENT_BLURBS.get(category) or category_blurbs().get(category):
             parts.append(f"{blurb}\n")
         parts.extend(render(page, level=3) for page in members)
     return "\n".join(parts)
@@ -110,4 +120,5 @@ def _by_category(pages: Sequence[Page]) -> dict[str, list[Page]]:
     grouped: dict[str, list[Page]] = {}
     for page in pages:
         grouped.setdefault(page.category, []).append(page)
-    return grouped
+    last = list(MANAGEMENT_BLURBS)
+    return dict(sorted(grouped.items(), key=lambda item: (item[0] in last, item[0])))

@@ -169,7 +169,7 @@ def test_a_bar_shows_on_a_terminal_how_far_it_is_and_leaves_nothing(data: Path, 
 
 
 def test_ctrl_c_cancels_what_runs(data: Path, desk: Path) -> None:
-    Image.effect_noise((9000, 9000), 90).convert("RGB").save(desk / "large.png", compress_level=1)
+    Image.effect_noise((3000, 3000), 90).convert("RGB").save(desk / "large.png", compress_level=1)
     leader, follower = pty.openpty()
     words = ["run", "--data-dir", str(data), "convert", "large.png", "--format", "avif", "--quality", "95"]
     process = subprocess.Popen([*COMMAND, *words], cwd=desk, stdout=subprocess.PIPE, stderr=follower, text=True)

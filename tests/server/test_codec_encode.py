@@ -63,7 +63,6 @@ def test_a_format_that_is_only_read_becomes_png_with_a_warning(tmp_path: Path) -
     assert "SVG" in result.warnings[0]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     format=st.sampled_from(ALL),
     mode=st.sampled_from(["L", "LA", "RGB", "RGBA", "P", "1"]),

@@ -125,7 +125,6 @@ def test_an_ultra_hdr_photo_opens_as_its_standard_version(tmp_path: Path) -> Non
     assert any("gain map" in warning for warning in image.warnings)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     format=st.sampled_from(["jpeg", "webp", "png"]),
     width=st.integers(1, 400),
@@ -274,7 +273,6 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     assert caught.value.code == "EMPTY_FILE"
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(format=st.sampled_from(["jpeg", "png", "webp", "gif", "tiff", "avif"]), data=st.data())
 def test_any_damage_is_a_picture_or_a_public_error(tmp_path: Path, format: str, data: st.DataObject) -> None:
     sample = bytearray(bytes_of(photo(), format))

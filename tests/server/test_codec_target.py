@@ -13,7 +13,6 @@ from darkroom.engine.codec import encode_image
 from darkroom.engine.sniff import FORMATS
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     format=st.sampled_from(sorted(FORMATS)),
     width=st.integers(1, 300),

@@ -1,5 +1,4 @@
 import asyncio
-import importlib.util
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from support.onnx_models import SLOW_INPUT, infer, serving, until, until_stats
 
 pytest.importorskip("onnxruntime")
 
+from darkroom.engine import models
 from darkroom.engine.devices import cores
 from darkroom.engine.model_store import import_model, installed_models
 from darkroom.engine.models import ModelService
@@ -183,7 +183,7 @@ async def test_without_the_runtime_the_answer_holds_the_command_that_installs_it
 ) -> None:
     async with serving(tmp_path, {"one": onnx.identity()}) as service:
         assert service.runtime_installed()
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(models, "_has_runtime", lambda: False)
 
         assert not service.runtime_installed()
         with pytest.raises(RuntimeNotInstalled) as caught:

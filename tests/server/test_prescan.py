@@ -186,7 +186,6 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
 }
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(format=st.sampled_from(sorted(SAMPLES)), data=st.data())
 def test_damage_anywhere_ends_the_walk_or_is_a_public_error(tmp_path: Path, format: str, data: st.DataObject) -> None:
     sample = bytearray(SAMPLES[format]())

@@ -50,7 +50,6 @@ def test_the_pixels_of_the_box_are_kept_and_no_other(asked: Any, box: tuple[int,
     assert cut(PHOTO, **asked).shape[:2] == (height, width)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.integers(1, 80), st.integers(1, 80), st.integers(1, 40), st.integers(1, 40))
 def test_no_larger_box_of_that_ratio_fits(w: int, h: int, across: int, down: int) -> None:
     got = use(crop, picture(np.zeros((h, w, 3), np.uint8)), aspectRatio=f"{across}:{down}")
@@ -60,7 +59,6 @@ def test_no_larger_box_of_that_ratio_fits(w: int, h: int, across: int, down: int
     assert abs(got.width * down - got.height * across) <= max(across, down) or 1 in (got.width, got.height)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_box_has_exactly_its_area(data: st.DataObject) -> None:
     left, top = data.draw(st.integers(0, 89)), data.draw(st.integers(0, 59))

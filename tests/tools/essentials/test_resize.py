@@ -68,7 +68,6 @@ def test_all_23_presets_give_their_size() -> None:
         assert size_of(use(resize, picture(gradient(4, 3)), preset=name)) == size
 
 
-@settings(max_examples=150, deadline=None)
 @given(sides, sides, sides, sides, st.booleans())
 def test_inside_never_leaves_the_box_and_touches_it(w: int, h: int, box_w: int, box_h: int, limit: bool) -> None:
     asked = {"width": box_w, "height": box_h, "fit": "inside", "withoutEnlargement": limit}
@@ -81,7 +80,6 @@ def test_inside_never_leaves_the_box_and_touches_it(w: int, h: int, box_w: int, 
         assert (got_w, got_h) == (w, h)
 
 
-@settings(max_examples=150, deadline=None)
 @given(sides, sides, sides, sides)
 def test_every_fit_keeps_its_promise_about_the_box(w: int, h: int, box_w: int, box_h: int) -> None:
     image = picture(gradient(w, h))
@@ -95,7 +93,6 @@ def test_every_fit_keeps_its_promise_about_the_box(w: int, h: int, box_w: int, b
     assert outside[0] == box_w or outside[1] == box_h
 
 
-@settings(max_examples=100, deadline=None)
 @given(sides, sides, sides)
 def test_one_side_keeps_the_ratio_to_half_a_pixel(w: int, h: int, wanted: int) -> None:
     assert size_of(use(resize, picture(gradient(w, h)), width=wanted)) == (

@@ -39,7 +39,6 @@ def test_turning_comes_before_flipping() -> None:
 shapes = st.tuples(st.integers(1, 30), st.integers(1, 30))
 
 
-@settings(max_examples=60, deadline=None)
 @given(shapes, st.sampled_from([-270, -90, 90, 270]))
 def test_four_right_angles_change_nothing(shape: tuple[int, int], angle: int) -> None:
     array = noise(*shape)
@@ -49,7 +48,6 @@ def test_four_right_angles_change_nothing(shape: tuple[int, int], angle: int) ->
     assert (array_of(image) == array).all()
 
 
-@settings(max_examples=60, deadline=None)
 @given(shapes, st.sampled_from(["horizontal", "vertical", "both"]), st.sampled_from([0, 180]))
 def test_the_same_flip_twice_changes_nothing(shape: tuple[int, int], flip: str, angle: int) -> None:
     array = noise(*shape)
@@ -57,7 +55,6 @@ def test_the_same_flip_twice_changes_nothing(shape: tuple[int, int], flip: str, 
     assert (array_of(use(rotate, once, flip=flip, angle=angle)) == array).all()
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(2, 60), st.integers(2, 60), st.floats(-360, 360))
 def test_the_canvas_grows_to_hold_every_corner(width: int, height: int, angle: float) -> None:
     got = use(rotate, picture(gradient(width, height)), angle=angle)

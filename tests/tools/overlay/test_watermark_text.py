@@ -226,7 +226,6 @@ def test_degenerate_pictures_work(shape: tuple[int, ...], position: str) -> None
     assert written(np.full(shape, 255, np.uint8), position=position, rotation=10).shape == shape
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.text(min_size=1, max_size=30), st.floats(8, 90), st.floats(-360, 360), st.booleans())
 def test_any_text_is_drawn_or_refused_in_words(text: str, size: float, rotation: float, tile: bool) -> None:
     try:

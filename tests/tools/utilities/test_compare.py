@@ -28,7 +28,6 @@ def test_a_picture_is_like_itself(bands: int, dtype: Any, mode: str) -> None:
     assert got.encoding.format == "png"
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 255), st.integers(0, 1000))
 def test_pixels_with_a_channel_over_the_threshold_are_counted(threshold: int, seed: int) -> None:
     other = noise(40, 30, seed=seed + 1)

@@ -123,7 +123,8 @@ def remove_background(
     run.progress(0.9, "putting it together")
     if settings.return_mask:
         return still.with_pixels(mask.copy(interpretation="b-w")).encode_as(format="png")
-    return _finished(still.with_pixels(_placed(pixels, mask, settings, background_image)))
+    subject = matting.decontaminated(pixels, mask)
+    return _finished(still.with_pixels(_placed(subject, mask, settings, background_image)))
 
 
 def _mask(image: Image, pixels: "pyvips.Image", settings: RemoveBackground, run: Run) -> "tuple[pyvips.Image, Image]":
@@ -173,8 +174,7 @@ def _placed(
     if settings.blur_enabled and kind in ("image", "gradient") and behind is not None:
         behind = backdrop.blurred(behind, mask * 0, 1 + 49 * settings.blur_intensity / 100)
     if behind is None and not settings.shadow_enabled:
-        opaque = pixels.extract_band(0, n=color_bands(pixels)) if pixels.hasalpha() else pixels
-        return masked(opaque, mask)
+        return masked(pixels, mask)
     if behind is None:
         behind = backdrop.clear(pixels)
     if settings.shadow_enabled:

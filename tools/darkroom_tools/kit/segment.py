@@ -100,16 +100,16 @@ def color_cut(lab: "np.ndarray", progress: Callable[[float], None]) -> Cut:
 def _surface_density(lab: "np.ndarray", rim: "np.ndarray") -> "np.ndarray":
     """Log-density of the background as a smooth surface: what a sky, a wall or a studio sweep looks like.
 
-    A quadratic in x and y is fitted to the colours of the rim, again and again with less weight on what it misses.
+    A polynomial of degree 4 in x and y is fitted to the colours of the rim, again and again with less weight on what it misses.
     """
     height, width = rim.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1).astype(np.float32)
+    terms = np.stack([x**i * y**j for i in range(5) for j in range(5 - i)], -1).astype(np.float32)
     on_rim = rim >= 1
     known, colours = terms[on_rim], lab[on_rim]
     weights = np.ones(len(known), np.float32)
     for _ in range(8):
-        normal = (known * weights[:, None]).T @ known + np.eye(6) * 1e-3
+        normal = (known * weights[:, None]).T @ known + np.eye(terms.shape[-1]) * 1e-2
         factors = np.linalg.solve(normal, (known * weights[:, None]).T @ colours)
         missed = ((colours - known @ factors) ** 2).sum(1)
         weights = 1 / (1 + missed / SURFACE_SPREAD)

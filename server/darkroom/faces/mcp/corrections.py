@@ -147,7 +147,9 @@ def _mend(data: dict[str, Any], complaint: Mapping[str, Any], model: type[BaseMo
     for part in path[:-1]:
         if not isinstance(holder, dict) or part not in holder:
             return
-        holder = holder[part] = dict(holder[part]) if isinstance(holder[part], Mapping) else holder[part]
+        inner = dict(holder[part]) if isinstance(holder[part], Mapping) else holder[part]
+        holder[part] = inner
+        holder = inner
     name = path[-1]
     if not isinstance(holder, dict) or name not in holder:
         return

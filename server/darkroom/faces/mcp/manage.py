@@ -34,6 +34,7 @@ class Manager:
         open_world: It can reach the public internet, where URLs are allowed at all.
         structured: It answers with the shared output shape.
         example: Arguments of a call that works; `img_…` stands for any handle.
+        category: Its heading in the documentation.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Manager:
     open_world: bool = False
     structured: bool = True
     example: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    category: str = "Management"
 
     async def __call__(self, call: Call, arguments: Mapping[str, Any]) -> types.CallToolResult:
         """Check the arguments and carry it out; errors come back as replies with a corrected call."""
@@ -62,7 +64,7 @@ class Manager:
     def page(self) -> Page:
         """Its page in the documentation."""
         schema = flat_schema(self.settings)
-        return Page(self.name, self.title, "Management", self.summary, self.summary, schema, self.example)
+        return Page(self.name, self.title, self.category, self.summary, self.summary, schema, self.example)
 
 
 def flat_schema(model: type[Settings]) -> dict[str, Any]:

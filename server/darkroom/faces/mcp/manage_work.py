@@ -118,6 +118,7 @@ WORK_MANAGERS = (
         run_pipeline,
         idempotent=True,
         open_world=True,
+        category="Workflows",
         example={
             "steps": [
                 {"tool": "resize", "settings": {"width": 800}},
@@ -135,6 +136,7 @@ WORK_MANAGERS = (
         save_workflow,
         destructive=True,
         idempotent=True,
+        category="Workflows",
         example={
             "name": "Web photo",
             "steps": [{"tool": "resize", "settings": {"width": "${{ inputs.width }}"}}],
@@ -148,6 +150,7 @@ WORK_MANAGERS = (
         ListWorkflows,
         list_workflows,
         read_only=True,
+        category="Workflows",
     ),
     Manager(
         "delete_workflow",
@@ -157,6 +160,7 @@ WORK_MANAGERS = (
         delete_workflow,
         destructive=True,
         idempotent=True,
+        category="Workflows",
         example={"workflow": "Web photo"},
     ),
     Manager(
