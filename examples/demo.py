@@ -72,6 +72,7 @@ async def main(folder: Path) -> None:
             target = folder / f"{name}-shop.{'jpg' if facts['format'] == 'jpeg' else facts['format']}"
             await client.call_tool("export_image", {"image": facts["image"], "path": str(target), "overwrite": True})
             print(f"  {target}")
+    await anyio.run_process([sys.executable, "-m", "darkroom", "stop", "--data-dir", str(folder / "data")])
 
 
 if __name__ == "__main__":

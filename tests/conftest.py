@@ -5,9 +5,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # ONNX Runtime reports its use to its maker unless told not to; the model process does so for itself.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+# One place says how long properties are searched: HYPOTHESIS_PROFILE=thorough looks ten times as hard.
+settings.register_profile(
+    "quick",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    max_examples=50,
+    stateful_step_count=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("thorough", settings.get_profile("quick"), derandomize=False, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 # Tests import `support`, the helpers beside this file.
 sys.path.insert(0, str(Path(__file__).parent))

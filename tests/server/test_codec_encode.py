@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvips
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageSequence, PngImagePlugin

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import pyvips
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 from support.codec import LIMITS, difference, encoded, opened, photo, read_back, stored

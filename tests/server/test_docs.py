@@ -62,7 +62,7 @@ async def test_one_text_holds_everything(server: Served) -> None:
         assert f"### {page.name}: {page.title}\n" in full
         assert json.dumps(page.schema, indent=2, ensure_ascii=False) in full
     headings = re.findall(r"^## (.+)\n\n(?!###)\S", full, re.MULTILINE)
-    assert headings == list(dict.fromkeys(page.category for page in all_pages() if page.category in headings))
+    assert headings[-2:] == ["Management", "Workflows"]
     assert set(headings) == {page.category for page in all_pages()}
 
 

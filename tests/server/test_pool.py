@@ -186,6 +186,7 @@ async def test_a_result_that_is_no_plain_file_of_the_worker_is_refused(tmp_path:
     secret.write_text("mine")
     out = tmp_path / "slot" / "out"
     out.mkdir(parents=True)
+    (tmp_path / "slot" / "taken").mkdir()
     match kind:
         case "symlink":
             (out / "x").symlink_to(secret)
@@ -199,7 +200,7 @@ async def test_a_result_that_is_no_plain_file_of_the_worker_is_refused(tmp_path:
     facts = PictureFacts(format="png", media_type="image/png", bytes=1)
     done = Done(type="done", inputs=[], outputs=[Written(name="x", picture=facts)])
     with pytest.raises(BadMessage):
-        await slot.collect(done, tmp_path / "results")
+        await slot.collect(done, lambda _: pytest.fail("it was used"))
 
 
 async def test_a_public_error_crosses_whole_and_a_private_one_stays_in_the_log(pool: Pool, photo: Path):
@@ -263,7 +264,7 @@ async def test_waiting_plans_are_served_in_order_and_a_given_up_one_is_skipped(p
     order: list[int] = []
 
     async def one(number: int) -> None:
-        async def collect(_: Outcome) -> None:
+        def collect(_: Outcome) -> None:
             order.append(number)
 
         await pool.run(Plan(), [photo], collect)

@@ -40,7 +40,7 @@ async def result_of(
 ) -> tuple[Outcome, list[bytes]]:
     """The outcome and the bytes of its files."""
 
-    async def collect(outcome: Outcome) -> tuple[Outcome, list[bytes]]:
+    def collect(outcome: Outcome) -> tuple[Outcome, list[bytes]]:
         return outcome, [output.path.read_bytes() for output in outcome.outputs]
 
     return await pool.run(plan, inputs, collect, emit=emit, wall_seconds=seconds)

@@ -92,7 +92,7 @@ def _open(
     def decode(scale: float) -> pyvips.Image:
         return _decode(path, source, frames, streams, scale, [])
 
-    pixels = _decode(path, source, frames, streams, 1.0, warnings)
+    pixels = _upright(header, warnings) if streams else _decode(path, source, frames, streams, 1.0, warnings)
     reload = decode if frames == 1 and format in _REDUCTIONS else None
     return Image(pixels, source, warnings=tuple(warnings), reload=reload)
 
@@ -165,10 +165,14 @@ def _decode(path: Path, source: Source, frames: int, streams: bool, scale: float
         options["n"] = -1
     elif source.format in _REDUCTIONS:
         options |= _REDUCTIONS[source.format](scale, min(source.header.width, source.header.height))
-    pixels = normalise(_load(path, source.format, **options), warnings)
+    loaded = _load(path, source.format, **options)
     if frames > 1 and source.orientation != 1:
-        return Image(pixels, source).map_frames(lambda frame: frame.autorot()).pixels
-    return pixels.autorot()
+        return Image(normalise(loaded, warnings), source).map_frames(lambda frame: frame.autorot()).pixels
+    return _upright(loaded, warnings)
+
+
+def _upright(loaded: pyvips.Image, warnings: list[str]) -> pyvips.Image:
+    return normalise(loaded, warnings).autorot()
 
 
 def _jpeg_reduction(scale: float, shortest: int) -> dict[str, Any]:

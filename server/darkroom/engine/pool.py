@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import shutil
 import signal
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -96,7 +95,6 @@ class Pool:
         self._closing = False
         self._failed_starts = 0
         self._first_ready: asyncio.Future[Ready] | None = None
-        self._numbers = itertools.count(1)
         self._counts = dict.fromkeys(("runs", "failed", "deaths", "timeouts", "cancelled", "killed", "replaced"), 0)
 
     @property
@@ -133,7 +131,7 @@ class Pool:
         self,
         plan: Plan,
         inputs: Sequence[Path],
-        collect: Callable[[Outcome], Awaitable[T]],
+        collect: Callable[[Outcome], T],
         *,
         emit: Callable[[Progress], None] = lambda _: None,
         wall_seconds: float | None = None,
@@ -144,7 +142,7 @@ class Pool:
         Args:
             plan: The steps; none only describes the inputs.
             inputs: Files of ours; a worker gets links to them, never their names.
-            collect: Takes the outcome while the result files exist; they are gone afterwards.
+            collect: Takes the outcome while the result files exist; they are gone afterwards. Called in a thread.
             emit: Takes progress, never falling, at most twenty times a second.
             wall_seconds: Clock limit from the moment a worker takes the plan; None for that of the plan's kind.
             fresh: Have a worker that ran nothing before.
@@ -159,20 +157,11 @@ class Pool:
         own_limit = self._seconds(plan)
         seconds = own_limit if wall_seconds is None else wall_seconds
         slot = await self._acquire()
-        folder = self._run_dir / f"results-{next(self._numbers)}"
-        try:
-            return await collect(await self._perform(slot, plan, inputs, folder, emit, seconds, fresh=fresh))
-        finally:
-            if folder.exists():
-                await to_its_end(lambda: shutil.rmtree(folder, ignore_errors=True))
+        return await self._perform(slot, plan, inputs, collect, emit, seconds, fresh=fresh)
 
     async def inspect(self, path: Path) -> Picture:
         """The facts of an image file, by its header."""
-
-        async def first(outcome: Outcome) -> Picture:
-            return outcome.inputs[0]
-
-        return await self.run(Plan(), [path], first)
+        return await self.run(Plan(), [path], lambda outcome: outcome.inputs[0])
 
     def _seconds(self, plan: Plan) -> float:
         if not plan.steps:
@@ -188,12 +177,12 @@ class Pool:
         slot: Slot,
         plan: Plan,
         inputs: Sequence[Path],
-        folder: Path,
+        collect: Callable[[Outcome], T],
         emit: Callable[[Progress], None],
         seconds: float,
         *,
         fresh: bool,
-    ) -> Outcome:
+    ) -> T:
         """The whole of a plan on a worker; the worker is then freed or replaced in the background."""
         self._counts["runs"] += 1
         infer = partial(self._infer, f"run-{self._counts['runs']}")
@@ -209,7 +198,7 @@ class Pool:
                     "seconds": seconds,
                 }
                 done = await slot.perform(order, emit, infer)
-            outcome = await slot.collect(done, folder)
+            collected = await slot.collect(done, collect)
         except asyncio.CancelledError:
             self._counts["cancelled"] += 1
             self._spawn(self._cancel(slot))
@@ -237,7 +226,7 @@ class Pool:
             self._spawn(self._replace(slot))
             raise
         self._spawn(self._release(slot))
-        return outcome
+        return collected
 
     def _runnable_models(self, plan: Plan) -> list[str]:
         wanted = any(self._tools[step.tool].models for step in plan.steps)

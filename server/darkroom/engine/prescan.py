@@ -60,11 +60,12 @@ def prescan(path: Path, format: str, limits: Limits) -> Prescan:
 # A marker that is neither a stuffed zero, a restart marker nor fill.
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _SOI, _EOI, _SOS, _TEM, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0x01, 0xE1, 0xE2
+_SEQUENTIAL_FRAMES = frozenset({0xC0, 0xC1, 0xC9})
 _METADATA_SEGMENTS = frozenset({*range(0xE0, 0xF0), 0xFE})
 
 
 def _scan_jpeg(data: mmap.mmap, limits: Limits) -> Prescan:
-    at, scans, budget, gain_map = 2, 0, limits.metadata_bytes, False
+    at, scans, budget, gain_map, components = 2, 0, limits.metadata_bytes, False, None
     for _ in range(MAX_PARTS):
         found = _MARKER.search(data, at)
         if found is None or found[1][0] == _EOI:
@@ -75,7 +76,11 @@ def _scan_jpeg(data: mmap.mmap, limits: Limits) -> Prescan:
         length = int.from_bytes(data[at : at + 2], "big")
         if length < 2 or at + length > len(data):
             return Prescan(gain_map=gain_map)
-        if marker == _SOS:
+        if marker in _SEQUENTIAL_FRAMES:
+            components = data[at + 7 : at + 8]
+        elif marker == _SOS:
+            if data[at + 2 : at + 3] == components:
+                return Prescan(gain_map=gain_map)  # one scan holds everything, so decoders read no other
             scans += 1
             if scans > limits.jpeg_scans:
                 raise ImageTooComplex(

@@ -31,6 +31,7 @@ SECONDS_TO_START = 60.0
 SECONDS_OF_GRACE = 0.5
 SECONDS_BETWEEN_PROGRESS = 0.05
 PAGE = os.sysconf("SC_PAGE_SIZE")
+FOLDERS = ("in", "out", "tmp", "taken")
 
 
 async def to_its_end(work: Callable[[], T]) -> T:
@@ -44,7 +45,7 @@ async def to_its_end(work: Callable[[], T]) -> T:
 
 
 class Slot:
-    """A worker with its folders `in` (our links to the inputs), `out` and `tmp`.
+    """A worker with its folders `in` (our links to the inputs), `out` and `tmp`, and `taken`, which is out of its reach.
 
     Args:
         folder: Its own directory.
@@ -74,6 +75,7 @@ class Slot:
         self._child: Child | None = None
         self._resident = 0
         self._asked = False
+        self._filled = False
 
     async def start(self) -> Ready:
         """Start the process and wait until it is ready.
@@ -101,6 +103,7 @@ class Slot:
     async def load(self, inputs: Sequence[Path]) -> list[str]:
         """Put the inputs where the worker can read them, under names of ours."""
         names = [str(number) for number in range(len(inputs))]
+        self._filled = True
         await to_its_end(lambda: self._link(inputs, names))
         return names
 
@@ -155,25 +158,17 @@ class Slot:
         finally:
             close_all(arrays)
 
-    async def collect(self, done: Done, folder: Path) -> Outcome:
-        """Move the results out of the worker's reach into `folder`, made if there are any, and check what they are.
+    async def collect(self, done: Done, use: Callable[[Outcome], T]) -> T:
+        """Move the results out of the worker's reach, check what they are, have them used, and clear the folders.
+
+        Args:
+            done: The worker's answer.
+            use: Called in a thread; the result files are gone once it returns.
 
         Raises:
             BadMessage: The worker named something that is no plain file of its own.
         """
-        sizes = await to_its_end(lambda: self._take_out(done.outputs, folder)) if done.outputs else []
-        return Outcome(
-            inputs=[facts.picture() for facts in done.inputs],
-            outputs=[
-                Output(folder / written.name, written.picture.picture(size))
-                for written, size in zip(done.outputs, sizes, strict=True)
-            ],
-            report=done.report,
-            facts=done.facts,
-            kept=done.kept,
-            removed=done.removed,
-            warnings=done.warnings,
-        )
+        return await to_its_end(lambda: self._collect(done, use))
 
     async def cancel(self) -> bool:
         """Ask the worker to give up its plan; False if it does not within the grace and must be stopped."""
@@ -192,8 +187,9 @@ class Slot:
         return True
 
     async def clear(self) -> None:
-        """Remove what the last plan left in the folders."""
-        await to_its_end(self._empty_folders)
+        """Remove what the last plan left in the folders, if anything."""
+        if self._filled:
+            await to_its_end(self._empty_folders)
 
     def worn(self) -> bool:
         """Whether the process has run enough plans, or holds too much memory, to be replaced."""
@@ -220,13 +216,15 @@ class Slot:
             return 0
 
     def _empty_folders(self) -> None:
-        for name in ("in", "out", "tmp"):
+        for name in FOLDERS:
             _empty(self._folder / name)
+        self._filled = False
 
     def _make_folders(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-        for name in ("in", "out", "tmp"):
+        for name in FOLDERS:
             (self._folder / name).mkdir(mode=0o700, parents=True)
+        self._filled = False
 
     def _link(self, inputs: Sequence[Path], names: Sequence[str]) -> None:
         try:
@@ -243,20 +241,30 @@ class Slot:
                 raise StorageFull("The disk is full. Free some space and try again.") from error
             raise
 
-    def _take_out(self, outputs: Sequence[Written], folder: Path) -> list[int]:
-        folder.mkdir(mode=0o700)
-        sizes = []
-        for written in outputs:
-            target = folder / written.name
-            try:
-                (self._folder / "out" / written.name).rename(target)
-                status = target.lstat()
-            except OSError as error:
-                raise BadMessage("the worker named a result that is not there") from error
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_size > self._limits.written_bytes:
-                raise BadMessage("the worker named a result that is no plain file of its own")
-            sizes.append(status.st_size)
-        return sizes
+    def _collect(self, done: Done, use: Callable[[Outcome], T]) -> T:
+        outcome = Outcome(
+            inputs=[facts.picture() for facts in done.inputs],
+            outputs=[self._take_out(written) for written in done.outputs],
+            report=done.report,
+            facts=done.facts,
+            kept=done.kept,
+            removed=done.removed,
+            warnings=done.warnings,
+        )
+        used = use(outcome)
+        self._empty_folders()
+        return used
+
+    def _take_out(self, written: Written) -> Output:
+        target = self._folder / "taken" / written.name
+        try:
+            (self._folder / "out" / written.name).rename(target)
+            status = target.lstat()
+        except OSError as error:
+            raise BadMessage("the worker named a result that is not there") from error
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_size > self._limits.written_bytes:
+            raise BadMessage("the worker named a result that is no plain file of its own")
+        return Output(target, written.picture.picture(status.st_size))
 
 
 def _empty(folder: Path) -> None:

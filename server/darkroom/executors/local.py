@@ -1,6 +1,5 @@
 """Runs plans on this machine's pool, from stored bytes to stored bytes."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -83,9 +82,8 @@ class LocalExecutor:
             DarkroomError: What the plan met.
         """
 
-        async def store(outcome: Outcome) -> Finished:
-            stored = [await asyncio.to_thread(self._adopt, output.path) for output in outcome.outputs]
-            return Finished(outcome, tuple(stored))
+        def store(outcome: Outcome) -> Finished:
+            return Finished(outcome, tuple(self._adopt(output.path) for output in outcome.outputs))
 
         return await self._run(plan, digests, store, emit, wall_seconds)
 
@@ -96,9 +94,9 @@ class LocalExecutor:
             DarkroomError: As `run`.
         """
 
-        async def read(outcome: Outcome) -> tuple[bytes, Picture]:
+        def read(outcome: Outcome) -> tuple[bytes, Picture]:
             first = outcome.outputs[0]
-            return await asyncio.to_thread(first.path.read_bytes), first.picture
+            return first.path.read_bytes(), first.picture
 
         return await self._run(plan, digests, read, lambda _: None, None)
 
@@ -106,7 +104,7 @@ class LocalExecutor:
         self,
         plan: Plan,
         digests: Sequence[str],
-        collect: Callable[[Outcome], Awaitable[T]],
+        collect: Callable[[Outcome], T],
         emit: Emit,
         wall_seconds: float | None,
     ) -> T:

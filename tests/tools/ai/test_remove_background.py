@@ -10,7 +10,7 @@ from support.pictures import DirectRun, array_of, encoded_as, noise, picture
 from darkroom_tools.ai.remove_background import remove_background
 from darkroom_tools.base import Image
 from darkroom_tools.errors import Cancelled, InvalidSettings, ModelNotInstalled
-from darkroom_tools.kit.cutout_models import CUTOUT_MODELS, choose
+from darkroom_tools.kit.cutout_models import CUTOUT_MODELS, best_installed
 
 RNG = np.random.default_rng(5)
 DOWN, ACROSS = np.mgrid[0:120, 0:160]
@@ -210,7 +210,7 @@ def test_a_model_gets_the_picture_in_its_own_convention(model: str) -> None:
         return luminance(array)
 
     result = cut(picture(seen), DirectRun({model: answer}), model=model)
-    contract = CUTOUT_MODELS[model]  # type: ignore[index]
+    contract = CUTOUT_MODELS[model]
     assert given[0].shape == (1, 3, contract.side, contract.side)
     assert given[0].dtype == np.float32
     restored = given[0][0].transpose(1, 2, 0) * contract.deviation + contract.mean
@@ -245,19 +245,11 @@ def test_a_model_that_is_not_there_is_an_error_only_if_it_was_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("installed", "subject", "quality", "chosen"),
-    [
-        ({"u2net", "birefnet-general"}, None, None, "birefnet-general"),
-        ({"u2net", "birefnet-general"}, "products", "fast", "u2net"),
-        ({"u2net_human_seg", "birefnet-portrait"}, "people", "best", "birefnet-portrait"),
-        ({"silueta"}, "people", "ultra", "silueta"),
-        (set(), "people", "ultra", None),
-    ],
+    ("installed", "best"),
+    [({"u2net", "birefnet-general"}, "birefnet-general"), ({"silueta", "u2netp"}, "u2netp"), (set(), None)],
 )
-def test_the_best_installed_model_for_the_wish_is_taken(
-    installed: set[str], subject: Any, quality: Any, chosen: str | None
-) -> None:
-    assert choose(installed.__contains__, subject, quality) == chosen
+def test_the_best_installed_model_is_taken(installed: set[str], best: str | None) -> None:
+    assert best_installed(installed.__contains__) == best
 
 
 def test_a_caller_that_gives_up_stops_the_work() -> None:
@@ -271,7 +263,7 @@ def test_a_caller_that_gives_up_stops_the_work() -> None:
         ({"backgroundType": "color"}, "backgroundColor"),
         ({"backgroundType": "gradient", "gradientColor1": "#000000"}, "gradientColor2"),
         ({"alphaMattingForeground": 5, "alphaMattingBackground": 10}, "below"),
-        ({"backgroundColor": "red"}, "pattern"),
+        ({"backgroundColor": "red"}, "#RRGGBB"),
         ({"model": "u2nett"}, "Did you mean 'u2net'"),
         ({"alphaMattingForeground": 256}, "255"),
         ({"blurIntensity": 101}, "100"),

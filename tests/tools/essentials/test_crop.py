@@ -8,7 +8,7 @@ import PIL.Image
 import PIL.ImageDraw
 import pytest
 import skimage.data
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.pictures import array_of, encoded_as, noise, picture, use
 

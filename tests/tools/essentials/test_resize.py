@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import skimage.data
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.pictures import array_of, encoded_as, gradient, noise, picture, use
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import skimage.data
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.pictures import array_of, encoded_as, gradient, noise, picture, use
 

@@ -12,7 +12,7 @@ import PIL.Image
 import PIL.ImageCms
 import PIL.PngImagePlugin
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.pictures import gradient, noise, opened, picture, use
 

@@ -1,13 +1,15 @@
 """Remove Background."""
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from darkroom_tools.base import Image, Run, Settings, tool
+from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.kit import backdrop, cutout_models, matting, segment
-from darkroom_tools.kit.color import Color
-from darkroom_tools.kit.cutout_models import CUTOUT_MODELS, ModelId
+from darkroom_tools.kit.cutout_models import CUTOUT_MODELS
 from darkroom_tools.kit.pixels import (
     as_array,
     as_color,
@@ -19,6 +21,7 @@ from darkroom_tools.kit.pixels import (
     white_level,
 )
 from darkroom_tools.native import np, pyvips
+from darkroom_tools.settings import nearest
 
 WORKING_SIDE = 320
 DOUBTFUL = 0.4
@@ -28,59 +31,83 @@ NOTHING = 0.02
 """Confidence below which nothing is cut at all."""
 ADVICE = "A model does better: darkroom models import u2net FILE."
 
+USUAL = 50.0
+"""Percent of blur or shadow where only its switch is given."""
+
 Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+def _known_model(value: str) -> str:
+    allowed = ["auto", *CUTOUT_MODELS]
+    if value not in allowed:
+        near = nearest(value, allowed)
+        hint = f" Did you mean {near!r}?" if near else ""
+        said = f"Setting 'model' should be one of {', '.join(allowed)}, but got {value[:60]!r}.{hint}"
+        raise InvalidSettings(said, field="model", got=value[:60], allowed=allowed, nearest=near)
+    return value
+
+
+def _color(value: str) -> str:
+    if not re.fullmatch("#[0-9a-fA-F]{6}", value):
+        raise ValueError(f"A colour is written #RRGGBB, such as #FFFFFF, but got {value[:20]!r}.")
+    return value
+
+
+def _color_or_transparent(value: str) -> str:
+    return value if value == "transparent" else _color(value)
+
+
+T = TypeVar("T")
+Unpublished = Annotated[T, SkipJsonSchema()]
+"""Accepted for callers that know it, but left out of the schema, since the other settings say as much."""
+
+# Checked in code instead of by enum and pattern: in the schema those would cost more than all other words together.
+Model = Annotated[str, AfterValidator(_known_model)]
+Color = Annotated[str, AfterValidator(_color)]
+Backdrop = Annotated[str, AfterValidator(_color_or_transparent)]
 
 
 class RemoveBackground(Settings):
     """How to cut out the subject, and what to put behind it."""
 
-    model: Literal["auto", ModelId] = "auto"
-    """auto takes the best installed, else color-cut"""
+    model: Model = "auto"
+    """auto, or an id like u2net"""
 
     return_mask: bool = False
-    """Answer with the grey mask"""
+    """Answer with the mask"""
 
-    background_type: Literal["transparent", "color", "gradient", "blur", "image"] | None = None
-    """Inferred from the other settings"""
+    background_type: Unpublished[Literal["transparent", "color", "gradient", "blur", "image"] | None] = None
+    """Inferred from the settings that are given"""
 
-    background_color: Annotated[str, Field(pattern="^(#[0-9a-fA-F]{6}|transparent)$")] | None = None
+    background_color: Backdrop | None = None
     """#RRGGBB or transparent"""
 
     gradient_color1: Color | None = None
-    """Start, #RRGGBB"""
+    """#RRGGBB"""
 
     gradient_color2: Color | None = None
-    """End, #RRGGBB"""
+    """#RRGGBB"""
 
-    gradient_angle: Annotated[float, Field(ge=0, le=360)] = 180
-    """Degrees; 180 runs down"""
+    gradient_angle: float = 180
+    """Degrees"""
 
-    blur_enabled: bool = False
-    """Blur what is behind"""
+    blur_enabled: Unpublished[bool | None] = None
+    """On if an intensity is given"""
 
-    blur_intensity: Percent = 50
-    """Percent"""
+    blur_intensity: Percent | None = None
+    """Percent; blurs background"""
 
-    shadow_enabled: bool = False
-    """Add a drop shadow"""
+    shadow_enabled: Unpublished[bool | None] = None
+    """On if an opacity is given"""
 
-    shadow_opacity: Percent = 50
-    """Percent"""
-
-    alpha_matting: bool | None = None
-    """Finer edges for hair; on if a threshold is given"""
+    shadow_opacity: Percent | None = None
+    """Percent; adds a shadow"""
 
     alpha_matting_foreground: Annotated[int, Field(ge=1, le=255)] = 240
-    """Mask value that is surely subject"""
+    """Surely subject; mattes edges"""
 
     alpha_matting_background: Annotated[int, Field(ge=0, le=255)] = 10
-    """Mask value that is surely background"""
-
-    subject: Literal["people", "products", "general"] | None = None
-    """Helps auto choose"""
-
-    quality: Literal["fast", "balanced", "best", "ultra"] | None = None
-    """Helps auto choose"""
+    """Surely background"""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -93,10 +120,22 @@ class RemoveBackground(Settings):
         return self
 
     @property
+    def blur(self) -> float | None:
+        """Sigma of the blur behind the subject, None for none."""
+        wanted = self.blur_intensity is not None if self.blur_enabled is None else self.blur_enabled
+        intensity = USUAL if self.blur_intensity is None else self.blur_intensity
+        return 1 + 49 * intensity / 100 if wanted or self.background_type == "blur" else None
+
+    @property
+    def shadow(self) -> float | None:
+        """Opacity of the shadow in 0..1, None for none."""
+        wanted = self.shadow_opacity is not None if self.shadow_enabled is None else self.shadow_enabled
+        return (USUAL if self.shadow_opacity is None else self.shadow_opacity) / 100 if wanted else None
+
+    @property
     def matting(self) -> bool:
-        """Whether edges are worked out anew: asked for, or a threshold was given."""
-        given = {"alpha_matting_foreground", "alpha_matting_background"} & self.model_fields_set
-        return bool(given) if self.alpha_matting is None else self.alpha_matting
+        """Whether edges are worked out anew: one of the thresholds was given."""
+        return bool({"alpha_matting_foreground", "alpha_matting_background"} & self.model_fields_set)
 
 
 @tool(title="Remove Background", models=tuple(CUTOUT_MODELS))
@@ -105,7 +144,7 @@ def remove_background(
 ) -> Image:
     """Cut out the subject: transparent, or on a colour, gradient, blur or backgroundImage.
 
-    Without an installed model it works by colour (color-cut): good on plain, graded or blurred backgrounds.
+    Without a model it cuts by colour (color-cut): for plain, graded or blurred backgrounds.
     """
     still = first_frame(image)
     if image.frames > 1:
@@ -129,8 +168,7 @@ def remove_background(
 
 def _mask(image: Image, pixels: "pyvips.Image", settings: RemoveBackground, run: Run) -> "tuple[pyvips.Image, Image]":
     """The 8-bit mask at full size, and the picture with what the reply says of the method."""
-    wanted = settings.model
-    model = cutout_models.choose(run.installed, settings.subject, settings.quality) if wanted == "auto" else wanted
+    model = cutout_models.best_installed(run.installed) if settings.model == "auto" else settings.model
     if model is not None:
         run.progress(0.1, f"running {model}")
         mask, device = cutout_models.predict(pixels, model, run)
@@ -164,22 +202,17 @@ def _placed(
     behind: pyvips.Image | None = None
     if kind == "color" and settings.background_color not in (None, "transparent"):
         behind = backdrop.plain(pixels, str(settings.background_color))
-    elif kind == "gradient":
-        start, end = settings.gradient_color1 or "#FFFFFF", settings.gradient_color2 or "#FFFFFF"
-        behind = backdrop.gradient(pixels, start, end, settings.gradient_angle)
-    elif kind == "blur":
-        behind = backdrop.blurred(pixels, mask, 1 + 49 * settings.blur_intensity / 100)
+    elif kind == "gradient" and settings.gradient_color1 and settings.gradient_color2:
+        behind = backdrop.gradient(pixels, settings.gradient_color1, settings.gradient_color2, settings.gradient_angle)
     elif kind == "image" and other is not None:
         behind = backdrop.covering(pixels, first_frame(other).pixels)
-    if settings.blur_enabled and kind in ("image", "gradient") and behind is not None:
-        behind = backdrop.blurred(behind, mask * 0, 1 + 49 * settings.blur_intensity / 100)
-    if behind is None and not settings.shadow_enabled:
-        return masked(pixels, mask)
-    if behind is None:
-        behind = backdrop.clear(pixels)
-    if settings.shadow_enabled:
-        behind = backdrop.with_shadow(behind, mask, settings.shadow_opacity / 100)
-    return backdrop.composed(pixels, mask, behind)
+        behind = behind if settings.blur is None else backdrop.blurred(behind, mask * 0, settings.blur)
+    elif kind == "blur" and settings.blur is not None:
+        behind = backdrop.blurred(pixels, mask, settings.blur)
+    if settings.shadow is not None:
+        ground = backdrop.clear(pixels) if behind is None else behind
+        behind = backdrop.with_shadow(ground, mask, settings.shadow)
+    return masked(pixels, mask) if behind is None else backdrop.composed(pixels, mask, behind)
 
 
 def _inferred(settings: RemoveBackground, other: Image | None) -> str:
@@ -189,7 +222,7 @@ def _inferred(settings: RemoveBackground, other: Image | None) -> str:
         return "gradient"
     if settings.background_color is not None:
         return "color"
-    return "blur" if settings.blur_enabled else "transparent"
+    return "transparent" if settings.blur is None else "blur"
 
 
 def _finished(image: Image) -> Image:

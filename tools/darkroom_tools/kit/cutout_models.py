@@ -6,28 +6,13 @@ The conventions are those under which rembg publishes these files; sizes, means 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 from darkroom_tools.base import Run
 from darkroom_tools.kit.pixels import as_array, as_color, color_bands, resized, white_level
 from darkroom_tools.native import np, pyvips
 
-__all__ = ["CUTOUT_MODELS", "Contract", "ModelId", "choose", "predict"]
-
-ModelId = Literal[
-    "birefnet-general",
-    "birefnet-general-lite",
-    "birefnet-portrait",
-    "birefnet-dis",
-    "birefnet-hrsod",
-    "birefnet-cod",
-    "isnet-general-use",
-    "isnet-anime",
-    "u2net",
-    "u2netp",
-    "u2net_human_seg",
-    "silueta",
-]
+__all__ = ["CUTOUT_MODELS", "Contract", "best_installed", "predict"]
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION: Final = (0.229, 0.224, 0.225)
@@ -51,7 +36,7 @@ class Contract:
 
 
 _U2NET, _BIREFNET = Contract(320), Contract(1024, logits=True)
-CUTOUT_MODELS: Final[Mapping[ModelId, Contract]] = MappingProxyType(
+CUTOUT_MODELS: Final[Mapping[str, Contract]] = MappingProxyType(
     {
         "birefnet-general": _BIREFNET,
         "birefnet-general-lite": _BIREFNET,
@@ -69,35 +54,13 @@ CUTOUT_MODELS: Final[Mapping[ModelId, Contract]] = MappingProxyType(
 )
 """Best first: without further wishes the first installed one is taken."""
 
-Subject = Literal["people", "products", "general"]
-Quality = Literal["fast", "balanced", "best", "ultra"]
-_PEOPLE: Final[Mapping[Quality, tuple[ModelId, ...]]] = MappingProxyType(
-    {
-        "fast": ("u2net_human_seg", "u2net", "u2netp"),
-        "balanced": ("birefnet-portrait", "u2net_human_seg"),
-        "best": ("birefnet-portrait", "birefnet-general"),
-        "ultra": ("birefnet-hrsod", "birefnet-portrait"),
-    }
-)
-_THINGS: Final[Mapping[Quality, tuple[ModelId, ...]]] = MappingProxyType(
-    {
-        "fast": ("u2net", "u2netp", "silueta"),
-        "balanced": ("isnet-general-use", "birefnet-general-lite"),
-        "best": ("birefnet-general", "birefnet-dis"),
-        "ultra": ("birefnet-hrsod", "birefnet-general"),
-    }
-)
+
+def best_installed(installed: Callable[[str], bool]) -> str | None:
+    """The first model of `CUTOUT_MODELS` that is installed, None if none is."""
+    return next((model for model in CUTOUT_MODELS if installed(model)), None)
 
 
-def choose(installed: Callable[[str], bool], subject: Subject | None, quality: Quality | None) -> ModelId | None:
-    """The best installed model for the subject and quality, None if none is installed."""
-    wishes: tuple[ModelId, ...] = ()
-    if subject is not None or quality is not None:
-        wishes = (_PEOPLE if subject == "people" else _THINGS)[quality or "best"]
-    return next((model for model in (*wishes, *CUTOUT_MODELS) if installed(model)), None)
-
-
-def predict(pixels: "pyvips.Image", model: ModelId, run: Run) -> "tuple[pyvips.Image, str]":
+def predict(pixels: "pyvips.Image", model: str, run: Run) -> "tuple[pyvips.Image, str]":
     """The model's mask at its own size, one band of 0..255, and the device that ran it."""
     contract = CUTOUT_MODELS[model]
     answer = run.infer(model, [prepared(pixels, contract)])

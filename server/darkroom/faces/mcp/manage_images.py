@@ -210,6 +210,6 @@ IMAGE_MANAGERS = (
         export_image,
         destructive=True,
         idempotent=True,
-        example={"image": "img_…", "path": "out/photo.jpg"},
+        example={"image": "img_…", "path": "photo-copy.jpg"},
     ),
 )
