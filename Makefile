@@ -6,13 +6,15 @@ RUN := $(UV) run --frozen --quiet
 .PHONY: demo test check bench docs fix test-gpu conformance clean
 
 demo: $(UV)            ## the main job: a real photo through real tools over stdio
+	@test -d .venv || echo "Setting up, once; this takes about a minute ..."
 	@$(UV) sync --frozen --quiet --no-dev
 	@$(UV) run --frozen --quiet --no-dev python examples/demo.py
 
-test: $(UV)            ## all tests
-	@$(RUN) pytest -q -n auto
+test: $(UV)            ## all tests on all cores; those of MCP conformance need npm
+	@$(RUN) pytest -q -n auto --dist worksteal
 
-check: $(UV)           ## lint, types, architecture, generated files
+check: $(UV)           ## lock file, lint, types, architecture, generated files
+	@$(UV) lock --check --quiet
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy
@@ -29,11 +31,11 @@ fix: $(UV)             ## what can be put right by itself
 	@$(RUN) ruff check --fix .
 	@$(RUN) ruff format .
 
-conformance: $(UV)     ## the official MCP conformance suite (needs Node)
+conformance: $(UV)     ## the official MCP conformance suite alone (needs npm)
 	@$(RUN) pytest -q tests/conformance
 
 test-gpu: $(UV)        ## the engine on a CUDA device
-	@$(UV) run --frozen --quiet --no-dev --extra gpu --with pytest --with pytest-timeout --with onnx pytest -q -m gpu tests/gpu
+	@$(UV) run --frozen --quiet --no-dev --extra gpu --with pytest --with pytest-timeout --with hypothesis --with onnx pytest -q -m gpu tests/gpu
 
 .uv/bin/uv:
 	@$(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv

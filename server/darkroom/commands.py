@@ -46,7 +46,10 @@ def models(chosen_data_dir: str | None, action: str, identifier: str | None, fil
                 model_store.verify_model(folder, name)
                 sys.stdout.write(f"{name}  ok\n")
         elif action == "list":
-            for found in model_store.installed_models(folder).values():
+            installed = model_store.installed_models(folder)
+            if not installed:
+                sys.stderr.write("No model is installed; `darkroom models import ID FILE` takes one in.\n")
+            for found in installed.values():
                 sys.stdout.write(f"{found.id}  {found.bytes:,} bytes  sha256 {found.sha256}  added {found.added}\n")
         else:
             return _fail("Give the id of a model; `darkroom models` lists them.")

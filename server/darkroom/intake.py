@@ -3,6 +3,7 @@
 import base64
 import binascii
 import errno
+import hashlib
 import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -65,6 +66,7 @@ class _Incoming:
         self._file = file
         self._limit = limit
         self._head = b""
+        self._hash = hashlib.sha256()
         self._bytes = 0
 
     def write(self, chunk: bytes) -> None:
@@ -82,6 +84,7 @@ class _Incoming:
             self._head = (self._head + chunk[:HEAD_BYTES])[:HEAD_BYTES]
             if len(self._head) == HEAD_BYTES:
                 sniff(self._head)
+        self._hash.update(chunk)
         rest = memoryview(chunk)
         try:
             while rest:
@@ -101,7 +104,9 @@ class _Incoming:
         """
         format = sniff(self._head)
         fallback = f"image.{FORMATS[format].extension}"
-        return Resolved(self._blobs.adopt(self._path), format, self._bytes, clean_name(name, fallback))
+        digest = self._hash.hexdigest()
+        self._blobs.keep(self._path, digest, self._bytes)
+        return Resolved(digest, format, self._bytes, clean_name(name, fallback))
 
 
 @contextmanager

@@ -1,9 +1,6 @@
-"""Where everything lives. Only the standard library and platformdirs: the relay starts from here."""
+"""Where everything lives. The relay starts from here, so imports that take time wait until they are needed."""
 
-import hashlib
 import os
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = ["DataDir", "data_dir"]
@@ -12,11 +9,15 @@ LONGEST_SOCKET_PATH = 100
 """Kernels allow 104 to 108 bytes for the path of a Unix socket."""
 
 
-@dataclass(frozen=True, slots=True)
 class DataDir:
-    """The folders and files of one Darkroom."""
+    """The folders and files of one Darkroom.
 
-    root: Path
+    Attributes:
+        root: The folder that holds them all.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
 
     @property
     def database(self) -> Path:
@@ -54,6 +55,9 @@ class DataDir:
         path = self.run / "darkroom.sock"
         if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
             return path
+        import hashlib
+        import tempfile
+
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"darkroom-{os.getuid()}" / f"{digest}.sock"
 

@@ -4,10 +4,11 @@ Ten editor windows then share one engine. This module is on the path that every 
 the standard library only.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -21,7 +22,12 @@ __all__ = ["connect", "copy_stdio", "default_roots", "hello", "relay"]
 
 START_SECONDS = 60.0
 DRAIN_SECONDS = 1.0
+AGAIN_SECONDS = 0.3
 CHUNK = 256 * 1024
+
+TYPE_CHECKING = False  # importing typing takes too long where every client waits
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 
 def connect(where: DataDir) -> socket.socket:
@@ -35,18 +41,17 @@ def connect(where: DataDir) -> socket.socket:
     except OSError:
         where.create()
     log_start = where.log.stat().st_size if where.log.exists() else 0
-    with where.log.open("ab") as log:
-        command = [sys.executable, "-m", "darkroom", "serve", "--background", "--data-dir", str(where.root)]
-        server = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=where.root
-        )
+    server = _start(where)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         try:
             return _dial(where)
         except OSError:
-            # An exit with 0 means that another relay's server won the race for the lock.
-            if server.poll() not in (None, 0):
+            if server.poll() == 0:
+                # It found another server: one that another relay just started, or one that is ending.
+                time.sleep(AGAIN_SECONDS)
+                server = _start(where)
+            elif server.poll() is not None:
                 break
             time.sleep(0.02)
     with where.log.open("rb") as log:
@@ -91,6 +96,16 @@ def copy_stdio(link: socket.socket, source: int, target: int) -> threading.Event
     outward.start()
     inward.start()
     return done
+
+
+def _start(where: DataDir) -> Popen[bytes]:
+    from subprocess import DEVNULL, Popen  # slow to import, and a server mostly runs already
+
+    command = [sys.executable, "-m", "darkroom", "serve", "--background", "--data-dir", str(where.root)]
+    with where.log.open("ab") as log:
+        return Popen(  # noqa: S603 - our own interpreter and module
+            command, stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=where.root
+        )
 
 
 def _dial(where: DataDir) -> socket.socket:

@@ -96,12 +96,13 @@ async def serve(config: Config, *, background: bool, idle_seconds: float | None)
             server = build_server(_mcp_room(room))
             room.links.base = (config.public_url or _address(listener)).rstrip("/")
             activity = Activity(last=time.monotonic())
-            async with _unix_socket(room, server, activity), anyio.create_task_group() as tasks:
+            async with _unix_socket(room, server, activity) as door, anyio.create_task_group() as tasks:
                 web = _HttpServer(_web_config(room, server, with_mcp=not background))
                 tasks.start_soon(_serve_http, web, listener)
                 if not background:
                     sys.stderr.write(f"Darkroom serves {_address(listener)} (MCP at {_address(listener)}/mcp)\n")
                 await _until_done(room, activity, idle_seconds)
+                door.close()  # who comes now shall start the next server
                 room.jobs.stop_claiming()
                 server.changes.listen.close()
                 web.should_exit = True
@@ -243,7 +244,7 @@ def _address(listener: socket.socket) -> str:
 
 
 @asynccontextmanager
-async def _unix_socket(room: Darkroom, server: McpServer, activity: Activity) -> AsyncIterator[None]:
+async def _unix_socket(room: Darkroom, server: McpServer, activity: Activity) -> AsyncIterator[asyncio.Server]:
     path = room.where.socket
     path.unlink(missing_ok=True)  # we hold the lock, so it is a dead server's
 
@@ -261,7 +262,7 @@ async def _unix_socket(room: Darkroom, server: McpServer, activity: Activity) ->
     finally:
         os.umask(before)
     try:
-        yield
+        yield listener
     finally:
         listener.close()
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Start a server process: read the configuration, take the lock, and say plainly what keeps it from starting."""
+"""Start a server process: read the configuration, and say plainly what keeps it from starting."""
 
 import logging
 import sys
@@ -12,8 +12,6 @@ from pydantic import ValidationError
 from darkroom.asgi import is_loopback
 from darkroom.config import Config
 from darkroom.errors import DarkroomError
-from darkroom.lock import AlreadyRunning, hold_lock, running_pid
-from darkroom.paths import DataDir, data_dir
 from darkroom.serve import CannotListen, serve_standalone
 from darkroom.serve import serve as serve_process
 
@@ -25,7 +23,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 def serve(
     chosen_data_dir: str | None, host: str | None, port: int | None, *, background: bool, idle_seconds: float | None
 ) -> int:
-    """Serve in the foreground, or for a relay; the exit status."""
+    """Serve in the foreground, or for a relay; the exit status. The caller holds the lock."""
     try:
         config = _config(chosen_data_dir, host, port)
     except ValidationError as error:
@@ -35,41 +33,25 @@ def serve(
             f"{config.host} can be reached from other machines. Set DARKROOM_TOKEN to a long random value first; "
             "every request must then carry it."
         )
-    where = data_dir(config.data_dir)
     try:
-        return _run_server(where, _serving, config, background, idle_seconds)
+        return _run(_serving, config, background, idle_seconds)
     except CannotListen as error:
         return _fail(f"{error} Choose another with --port; 0 takes a free one.")
-    except AlreadyRunning:
-        if background:
-            return 0
-        return _fail(
-            f"Process {running_pid(where)} already serves this data directory. End it with `darkroom stop`, or "
-            "choose another folder with --data-dir."
-        )
 
 
 def standalone(chosen_data_dir: str | None, roots: Sequence[Path]) -> int:
-    """Serve one client on standard input and output without a shared server; the exit status."""
+    """Serve one client on standard input and output; the exit status. The caller holds the lock."""
     try:
         config = _config(chosen_data_dir, None, None)
     except ValidationError as error:
         return _fail(_words(error))
-    try:
-        return _run_server(data_dir(config.data_dir), serve_standalone, config, roots)
-    except AlreadyRunning:
-        return _fail("A server already runs on this data directory; `darkroom mcp` without --standalone joins it.")
+    return _run(serve_standalone, config, roots)
 
 
-def _run_server(where: DataDir, work: Callable[..., Awaitable[None]], *arguments: Any) -> int:
+def _run(work: Callable[..., Awaitable[None]], *arguments: Any) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=LOG_FORMAT)
     try:
-        where.create()
-    except OSError as error:
-        return _fail(f"The data directory {where.root} cannot be used: {error.strerror or error}.")
-    try:
-        with hold_lock(where):
-            anyio.run(work, *arguments)
+        anyio.run(work, *arguments)
     except DarkroomError as error:
         return _fail(error.message)
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from mcp import Client
-from support.odd import TEST_PHOTO
+from support.odd import TEST_PHOTO, TINY_PICTURE
 
 from darkroom.app import Darkroom, open_darkroom
 from darkroom.config import Config
@@ -21,9 +21,10 @@ Connect = Callable[..., AbstractAsyncContextManager[Client]]
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the caller may name, with one photo in it."""
+    """The folder that the caller may name, with a photo and a tiny picture in it."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "photo.jpg").write_bytes(TEST_PHOTO)
+    (folder / "tiny.gif").write_bytes(TINY_PICTURE)
     return folder
 
 

@@ -19,7 +19,6 @@ MEGABYTE = 1_000_000
 pytestmark = [
     pytest.mark.skipif(not Path(UV).exists(), reason="needs uv, and a package index or its cache"),
     pytest.mark.timeout(600),
-    pytest.mark.xdist_group("wheel"),
 ]
 
 

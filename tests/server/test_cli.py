@@ -172,7 +172,10 @@ def test_ctrl_c_cancels_what_runs(data: Path, desk: Path) -> None:
     Image.effect_noise((3000, 3000), 90).convert("RGB").save(desk / "large.png", compress_level=1)
     leader, follower = pty.openpty()
     words = ["run", "--data-dir", str(data), "convert", "large.png", "--format", "avif", "--quality", "95"]
+    # Tests that run in the background of a shell would pass on that Ctrl-C is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen([*COMMAND, *words], cwd=desk, stdout=subprocess.PIPE, stderr=follower, text=True)
+    signal.signal(signal.SIGINT, before)
     os.close(follower)
     os.read(leader, 64)  # it is at work
     process.send_signal(signal.SIGINT)

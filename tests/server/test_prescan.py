@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pyvips
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import PngImagePlugin
@@ -70,6 +71,24 @@ def test_garbage_between_segments_does_not_hide_scans(tmp_path: Path) -> None:
     scan = jpeg_segment(0xDA, b"\x01\x01\0\0\x3f\0") + b"\x12\xff\0\xff\xd0\xff\xff"
     with pytest.raises(ImageTooComplex):
         scanned(tmp_path, b"\xff\xd8" + b"junk" + scan * (LIMITS.jpeg_scans + 1), "jpeg")
+
+
+FRAME_OF_THREE = jpeg_segment(0xC0, b"\x08\0\x10\0\x10\x03\x01\x11\0\x02\x11\0\x03\x11\0")
+
+
+def test_a_sequential_jpeg_with_a_scan_for_each_component_is_counted_too(tmp_path: Path) -> None:
+    scan = jpeg_segment(0xDA, b"\x01\x01\0\0\x3f\0") + b"\x12"
+    with pytest.raises(ImageTooComplex):
+        scanned(tmp_path, b"\xff\xd8" + FRAME_OF_THREE + scan * (LIMITS.jpeg_scans + 1), "jpeg")
+
+
+def test_behind_a_scan_that_holds_everything_no_decoder_reads_and_nothing_is_counted(tmp_path: Path) -> None:
+    plain = bytes_of(photo(), "jpeg")
+    scan = plain[plain.rindex(b"\xff\xda") : -2]
+    path = written(tmp_path, plain[:-2] + scan * 1_000 + plain[-2:])
+    assert prescan(path, "jpeg", LIMITS) == Prescan()
+    expected = pyvips.Image.new_from_buffer(plain, "").write_to_memory()
+    assert pyvips.Image.jpegload(str(path)).write_to_memory() == expected
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`darkroom mcp`: real processes over real pipes."""
 
+import io
 import json
 import os
 import resource
@@ -13,8 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+import httpx2
 import pytest
+from PIL import Image
 
+from darkroom.lock import AlreadyRunning, hold_lock, running_pid
 from darkroom.paths import DataDir
 
 INITIALIZE = {
@@ -138,8 +142,6 @@ def test_the_relay_imports_neither_the_sdk_nor_any_model_library() -> None:
 
 
 def test_paths_inside_a_root_are_taken_and_others_are_not(where: Path, tmp_path: Path) -> None:
-    from PIL import Image
-
     allowed, forbidden = tmp_path / "allowed", tmp_path / "forbidden"
     for folder in (allowed, forbidden):
         folder.mkdir()
@@ -188,6 +190,35 @@ def test_a_server_that_was_killed_is_replaced_by_the_next_client(tmp_path: Path)
         stop(tmp_path)
 
 
+def test_a_client_that_comes_while_a_server_ends_gets_the_next_one(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    try:
+        with hold_lock(data):
+            agent = Agent(tmp_path)
+            while not data.log.exists():
+                assert agent.process.poll() is None
+            # As the relay's server does meanwhile: it finds the folder taken and leaves.
+            command = [sys.executable, "-m", "darkroom", "serve", "--background", "--data-dir", str(tmp_path)]
+            assert subprocess.run(command, timeout=60, check=False).returncode == 0
+        with agent:
+            agent.start()
+            assert agent.call("list_images")["structuredContent"]["items"] == []
+    finally:
+        stop(tmp_path)
+
+
+def test_looking_whether_a_server_runs_takes_nothing_from_it(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    assert running_pid(data) is None
+    assert list(tmp_path.iterdir()) == []
+    with hold_lock(data):
+        assert running_pid(data) == os.getpid()
+        with pytest.raises(AlreadyRunning, match=f"Process {os.getpid()} already serves"), hold_lock(data):
+            pass
+        assert running_pid(data) == os.getpid()
+    assert running_pid(data) is None
+
+
 def test_a_stranger_s_first_line_is_not_answered(where: Path) -> None:
     with Agent(where) as agent:
         agent.start()
@@ -195,6 +226,29 @@ def test_a_stranger_s_first_line_is_not_answered(where: Path) -> None:
             link.connect(str(DataDir(where).socket))
             link.sendall(b"GET / HTTP/1.1\r\n\r\n")
             assert link.recv(100) == b""
+
+
+def test_an_agent_on_stdio_has_an_address_for_files_and_nothing_else_over_http(where: Path) -> None:
+    encoded = io.BytesIO()
+    Image.new("RGB", (30, 20), "green").save(encoded, "png")
+    with Agent(where) as agent:
+        agent.start()
+        url = agent.call("create_upload")["structuredContent"]["url"]
+        sent = httpx2.put(url, content=encoded.getvalue())
+        made = agent.call("rotate", image=sent.json()["image"], angle=90)["structuredContent"]
+        assert (made["width"], made["height"]) == (20, 30)
+        assert httpx2.get(made["url"]).status_code == 200
+        base = url.partition("/u/")[0]
+        assert base.startswith("http://127.0.0.1:")
+        assert [httpx2.get(base + path).status_code for path in ("/mcp", "/llms.txt")] == [404, 404]
+
+
+def test_stop_ends_a_server_with_clients_at_once(tmp_path: Path) -> None:
+    with Agent(tmp_path) as agent:
+        agent.start()
+        stop(tmp_path)
+        assert running_pid(DataDir(tmp_path)) is None
+        assert agent.process.wait(20) == 0
 
 
 def test_standalone_serves_without_a_shared_server(tmp_path: Path) -> None:

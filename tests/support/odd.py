@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-__all__ = ["ODD_PICTURES", "TEST_PHOTO", "UNREADABLE", "endless_picture"]
+__all__ = ["ODD_PICTURES", "TEST_PHOTO", "TINY_PICTURE", "UNREADABLE", "endless_picture"]
 
 
 def _noise(*shape: int, top: int = 256, kind: Any = np.uint8) -> np.ndarray:
@@ -58,6 +58,9 @@ def _animated(format: str) -> bytes:
 
 TEST_PHOTO = _saved(_smooth(160, 120), "JPEG", quality=92)
 """A small picture without peculiarities."""
+
+TINY_PICTURE = _saved(_smooth(24, 18).quantize(8), "GIF")
+"""For what is called very often."""
 
 _MAKERS: dict[str, Callable[[], bytes]] = {
     "one pixel": lambda: _saved(Image.fromarray(_noise(1, 1, 3)), "PNG"),

@@ -57,7 +57,7 @@ class Session:
             return
         raise ModelInvalid(
             f"The model {model!r} takes {_words(declared)}, but was given {_words(given)}: its file is not the one "
-            f"that this tool is made for. Import the right file with: darkroom models import {model} FILE",
+            f"that this tool is made for. Import the right file with `darkroom models import {model} FILE`.",
             model=model,
             expected=_words(declared),
             got=_words(given),

@@ -154,8 +154,8 @@ def verify_file(path: Path, sha256: str, model: str) -> None:
     if not same:
         command = f"darkroom models import {model} FILE"
         raise ModelInvalid(
-            f"The file of the model {model!r} is gone or was changed since it was imported. Import it again with: "
-            f"{command}",
+            f"The file of the model {model!r} is gone or was changed since it was imported. Import it again with "
+            f"`{command}`.",
             model=model,
             command=command,
         )

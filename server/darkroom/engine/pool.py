@@ -238,7 +238,7 @@ class Pool:
         if self._models is None:
             raise RuntimeNotInstalled(
                 "Models need ONNX Runtime, which is not installed. Install it with: "
-                'uv tool install "darkroom-mcp[ai]" (in a checkout: uv sync --extra ai)'
+                'uv tool install "darkroom-mcp[ai]" (in a checkout: uv sync --extra ai).'
             )
         return await self._models.infer(request, fds, job)
 

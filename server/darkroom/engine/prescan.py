@@ -57,9 +57,9 @@ def prescan(path: Path, format: str, limits: Limits) -> Prescan:
         return scan(data, limits)
 
 
-# A marker that is neither a stuffed zero, a restart marker nor fill.
-_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-_SOI, _EOI, _SOS, _TEM, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0x01, 0xE1, 0xE2
+# A marker with a segment behind it, or the end: no stuffed zero, restart, start of image, TEM or fill.
+_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
+_EOI, _SOS, _APP1, _APP2 = 0xD9, 0xDA, 0xE1, 0xE2
 _SEQUENTIAL_FRAMES = frozenset({0xC0, 0xC1, 0xC9})
 _METADATA_SEGMENTS = frozenset({*range(0xE0, 0xF0), 0xFE})
 
@@ -71,8 +71,6 @@ def _scan_jpeg(data: mmap.mmap, limits: Limits) -> Prescan:
         if found is None or found[1][0] == _EOI:
             return Prescan(gain_map=gain_map)
         marker, at = found[1][0], found.end()
-        if marker in (_SOI, _TEM):
-            continue
         length = int.from_bytes(data[at : at + 2], "big")
         if length < 2 or at + length > len(data):
             return Prescan(gain_map=gain_map)

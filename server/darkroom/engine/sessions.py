@@ -145,6 +145,6 @@ def _load(model: Model, device: Device, threads: int) -> Session:
     except Exception as error:
         raise ModelInvalid(
             f"The model {model.id!r} cannot be loaded: it is damaged or made for a newer ONNX Runtime. "
-            f"Import a working file with: darkroom models import {model.id} FILE",
+            f"Import a working file with `darkroom models import {model.id} FILE`.",
             model=model.id,
         ) from error

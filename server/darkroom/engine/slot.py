@@ -36,11 +36,11 @@ FOLDERS = ("in", "out", "tmp", "taken")
 
 async def to_its_end(work: Callable[[], T]) -> T:
     """Run file work in a thread; a cancellation waits until it is over, so nothing goes on behind our back."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+    working = asyncio.get_running_loop().run_in_executor(None, work)
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(working)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        await asyncio.wait([working])
         raise
 
 

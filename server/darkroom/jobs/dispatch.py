@@ -147,8 +147,8 @@ class Dispatcher:
     async def tick(self) -> None:
         """Renew leases, save progress, see what other processes did; call it every second."""
         now = self._clock()
-        progress = {run.claim.id: run.progress for run in self._runs.values()}
-        if progress and (progress != self._saved or now - self._beat_at >= self._limits.lease_seconds / 3):
+        progress = {run.claim.id: run.progress for run in self._runs.values() if run.progress.fraction > 0}
+        if self._runs and (progress != self._saved or now - self._beat_at >= self._limits.lease_seconds / 3):
             self._beat_at = now
             self._saved = progress
             await self._heartbeat(now)

@@ -1,7 +1,7 @@
 """A job as callers see it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 __all__ = ["ItemResult", "Job", "Result", "State"]
@@ -37,7 +37,7 @@ class ItemResult:
 
     def to_wire(self) -> dict[str, Any]:
         """The result as JSON values."""
-        return asdict(self)
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,16 @@ class Made:
 
 _SAME = (results.c.owner == sa.bindparam("of")) & (results.c.digest == sa.bindparam("key"))
 _FILED = sa.select(results.c.result).where(_SAME)
-_UNFILE = results.delete().where(_SAME)
+# The same call may have been answered at the same time; its answer stays.
+_FILE = results.insert().from_select(
+    [results.c.owner, results.c.digest, results.c.result, results.c.created_at],
+    sa.select(
+        sa.bindparam("of"),
+        sa.bindparam("key"),
+        sa.bindparam("answer", type_=sa.JSON),
+        sa.bindparam("now", type_=sa.Float),
+    ).where(~sa.exists().where(_SAME)),
+)
 
 Entry = Made | ItemResult
 """What one item came to: made just now, or an answer or error that is known already."""
@@ -238,9 +247,8 @@ class _Recorder:
     def _file(self, item: Item, result: ItemResult) -> None:
         """Keep the answer for the same call; a report's without the handles that this caller happened to use."""
         filed = replace(result, sources=[]) if self.request.read_only else result
-        self.connection.execute(_UNFILE, {"of": self.claim.owner, "key": item.key})
-        row = {"owner": self.claim.owner, "digest": item.key, "result": filed.to_wire(), "created_at": self.now}
-        self.connection.execute(results.insert(), row)
+        row = {"of": self.claim.owner, "key": item.key, "answer": filed.to_wire(), "now": self.now}
+        self.connection.execute(_FILE, row)
 
 
 def public_error(error: Exception) -> ItemResult:

@@ -28,8 +28,10 @@ MOST_LISTED = 200
 _owned = images.c.owner == sa.bindparam("owner")
 _handle = images.c.id == sa.bindparam("handle")
 _LOAD = sa.select(images).where(_handle, _owned)
-_ROOT = sa.select(images.c.root).where(_handle, _owned)
-_NEWEST = sa.select(sa.func.max(images.c.version)).where(images.c.root == sa.bindparam("root"), _owned)
+_FOUND = sa.select(images).where(_owned, images.c.id.in_(sa.bindparam("handles", expanding=True)))
+_kin = images.alias()
+_NEWEST = sa.select(sa.func.max(_kin.c.version)).where(_kin.c.root == images.c.root, _kin.c.owner == images.c.owner)
+_CHAIN = sa.select(images.c.root, _NEWEST.scalar_subquery()).where(_handle, _owned)
 _SOURCE = (
     sa.select(images.c.id)
     .where(_owned, images.c.sha256 == sa.bindparam("sha256"), images.c.tool.is_(None))
@@ -81,8 +83,8 @@ def insert_result(  # noqa: PLR0913 - one argument a column
 
     Without a parent, or if it was deleted while the tool ran, the image starts a chain.
     """
-    root = connection.scalar(_ROOT, {"handle": parent_handle, "owner": owner}) or handle
-    newest: int = connection.scalar(_NEWEST, {"root": root, "owner": owner}) or 0
+    chain = connection.execute(_CHAIN, {"handle": parent_handle, "owner": owner}).one_or_none()
+    root, newest = chain or (handle, 0)
     origin = {"parent": parent_handle, "root": root, "version": newest + 1, "tool": tool}
     return _insert(
         connection, owner, handle, sha256, picture, name, {**origin, "steps": list(steps), "facts": dict(facts)}
@@ -133,8 +135,8 @@ class Library:
 
     async def find(self, principal: Principal, handles: Sequence[str]) -> Mapping[str, ImageRecord]:
         """Those of the images that exist and are the principal's, by handle."""
-        wanted = sa.select(images).where(images.c.owner == principal.id, images.c.id.in_(handles))
-        rows = await self._database.read(lambda connection: connection.execute(wanted).mappings().all())
+        wanted = {"owner": principal.id, "handles": handles}
+        rows = await self._database.read(lambda connection: connection.execute(_FOUND, wanted).mappings().all())
         return {row["id"]: ImageRecord(**row) for row in rows}
 
     async def resolve(self, principal: Principal, handle: str) -> Resolved:

@@ -69,7 +69,7 @@ class BlobStore:
                 self.check_space(len(data))
                 with self.temporary() as path:
                     path.write_bytes(data)
-                    self._keep(path, digest)
+                    self._move_in(path, digest)
         return digest
 
     def adopt(self, path: Path) -> str:
@@ -84,9 +84,18 @@ class BlobStore:
         with _mapped_errors(), self.temporary() as here:
             _move(path, here)
             digest, size = _inspect(here)
-            if not self._has(digest, size):
-                self._keep(here, digest)
+            self.keep(here, digest, size)
         return digest
+
+    def keep(self, temporary: Path, digest: str, size: int) -> None:
+        """Store a file that `temporary` gave, under the digest of what was written to it.
+
+        Raises:
+            StorageFull: The disk is full or read-only.
+        """
+        with _mapped_errors():
+            if not self._has(digest, size):
+                self._move_in(temporary, digest)
 
     def delete(self, digest: str) -> None:
         """Remove the bytes if they are here."""
@@ -105,7 +114,7 @@ class BlobStore:
 
     @contextmanager
     def temporary(self) -> Iterator[Path]:
-        """An empty file in the store's file system, for `adopt`; removed at the end if it is still there."""
+        """An empty file in the store's file system, for `keep`; removed at the end if it is still there."""
         path = self._temporary / secrets.token_hex(16)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         try:
@@ -153,7 +162,7 @@ class BlobStore:
             return False
         return True
 
-    def _keep(self, temporary: Path, digest: str) -> None:
+    def _move_in(self, temporary: Path, digest: str) -> None:
         path = self.path(digest)
         _sync(temporary)
         fresh = _make_folder(path.parent)
