@@ -78,7 +78,9 @@ def cpu_ms(pids: Collection[int]) -> float:
     total = 0
     for pid in pids:
         with suppress(OSError):
-            total += time.clock_gettime_ns(~pid << 3 | 2)  # as clock_getcpuclockid() has it: far finer than /proc/…/stat
+            total += time.clock_gettime_ns(
+                ~pid << 3 | 2
+            )  # as clock_getcpuclockid() has it: far finer than /proc/…/stat
     return total / 1e6
 
 

@@ -81,9 +81,7 @@ async def over_http(folder: Path) -> tuple[float, float, float]:
     ):
         async with Client(our_url) as ours, Client(raw_url) as raw:
             await ours.call_tool("list_workflows", {})
-            return await in_turn(
-                (ours, "list_workflows", process_tree(mine)), (raw, "noop", process_tree(theirs))
-            )
+            return await in_turn((ours, "list_workflows", process_tree(mine)), (raw, "noop", process_tree(theirs)))
 
 
 @contextmanager

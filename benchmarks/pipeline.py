@@ -1,5 +1,6 @@
 """A pipeline of three steps in one call, against the same three calls one by one."""
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import anyio
 from mcp import Client
 
-from benchmarks.measure import agent, cpu_ms, median, phone_photo, process_tree, server_pid
+from benchmarks.measure import agent, cpu_ms, median, phone_photo, process_tree, server_pid, settle
 
 ROUNDS = 7
 
@@ -43,9 +44,11 @@ async def measure(folder: Path) -> None:
     photo = phone_photo(folder / "photos" / "p12.jpg")
     rows: dict[str, list[tuple[float, float]]] = {"one pipeline": [], "three calls": []}
     async with agent(folder / "data", photo.parent) as client:
+        await at_once(client, photo, -1)
+        pids = {*process_tree(os.getpid())[1:], *process_tree(server_pid(folder / "data"))}
+        settle(pids)
         for n in range(ROUNDS + 1):
             for label, work in (("one pipeline", at_once), ("three calls", one_by_one)):
-                pids = process_tree(server_pid(folder / "data"))
                 wall, cpu = time.perf_counter(), cpu_ms(pids)
                 await work(client, photo, n)
                 rows[label].append(((time.perf_counter() - wall) * 1000, cpu_ms(pids) - cpu))

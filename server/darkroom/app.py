@@ -1,6 +1,7 @@
 """The composition root: builds the parts, gives each what it needs, and owns their lifespan."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -26,10 +27,14 @@ from darkroom.store.database import Database
 from darkroom.store.quarantine import Quarantine
 from darkroom.store.queue import QueueLimits
 from darkroom.workflows.service import Workflows
+from darkroom_tools.errors import DarkroomError
 
 __all__ = ["Darkroom", "open_darkroom"]
 
+log = logging.getLogger(__name__)
+
 DAY_SECONDS = 86_400.0
+FIRST_SWEEP_SECONDS = 60.0
 
 
 class Darkroom:
@@ -90,11 +95,14 @@ class Darkroom:
         return {"status": "ok", "version": __version__, "sandbox": self.pool.sandbox, "workers": self.pool.stats()}
 
     async def keep_house(self) -> None:
-        """Forget old jobs and drop bytes that nothing needs, daily; never returns."""
+        """Forget old jobs and drop bytes that nothing needs, soon after the start and then daily; never returns."""
+        await asyncio.sleep(FIRST_SWEEP_SECONDS)
         while True:
-            await asyncio.sleep(DAY_SECONDS / 24)
-            await self.jobs.prune(self.config.keep_days * DAY_SECONDS)
-            await asyncio.sleep(DAY_SECONDS * 23 / 24)
+            try:
+                await self.jobs.prune(self.config.keep_days * DAY_SECONDS)
+            except (DarkroomError, OSError):
+                log.exception("the daily clean-up failed")
+            await asyncio.sleep(DAY_SECONDS)
 
     def _model_digests(self) -> dict[str, str]:
         if not self.models.runtime_installed():

@@ -477,8 +477,10 @@ def test_no_worker_outlives_a_server_that_is_killed(tmp_path: Path, photo: Path)
     command = [sys.executable, "-c", HANGING_SERVER, str(tmp_path / "run"), str(photo)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout is not None
-        watched = [os.pidfd_open(int(pid)) for pid in server.stdout.readline().split()]
-        server.kill()
+        try:
+            watched = [os.pidfd_open(int(pid)) for pid in server.stdout.readline().split()]
+        finally:
+            server.kill()
     assert len(watched) == 3
     for fd in watched:
         assert select.select([fd], [], [], 30)[0] == [fd]

@@ -177,3 +177,14 @@ def test_a_fault_of_a_tool_is_told_without_its_words(photo: Path, out: Path):
     with pytest.raises(ProcessingFailed) as caught:
         run(one_step("raise-text", text="/etc/secret"), photo, out)
     assert "secret" not in caught.value.message
+
+
+def test_a_damaged_second_image_is_the_one_that_is_blamed(photo: Path, out: Path, tmp_path: Path):
+    whole = tmp_path / "whole.jpg"
+    Image.fromarray(gradient(900, 700)).save(whole, "JPEG")
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    images = {"image": [input_ref(0)], "backgroundImage": [input_ref(1)]}
+    plan = Plan((Step("a", "remove-background", {"backgroundType": "image"}, images),))
+    with pytest.raises(InvalidImage, match="JPEG but is damaged"):
+        run_plan(plan, [photo, cut], out, Limits(), Watcher().work, TOOLS)

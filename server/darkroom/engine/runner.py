@@ -199,6 +199,10 @@ def _public_errors(work: Work, opened: Sequence[Image]) -> Iterator[None]:
     """Let only errors out that may be shown; the rest goes to the log."""
     try:
         yield
+    except ProcessingFailed as error:
+        if isinstance(error.__cause__, pyvips.Error):  # of the encoder, which knows the main image only
+            raise explain(error.__cause__, opened) from error
+        raise
     except DarkroomError:
         raise
     except (pyvips.Error, MemoryError) as error:

@@ -21,8 +21,7 @@ class Work:
     """What surrounds one plan in a worker. Any thread may cancel it.
 
     Args:
-        report: Takes the progress of the whole plan, never falling: after a tenth of a second for the first time, then
-            at most ten times a second.
+        report: Takes the progress of the whole plan, at most ten times a second and never falling.
         infer: Runs a model.
         installed: Ids of the models that can run.
     """
@@ -37,7 +36,7 @@ class Work:
         self.installed = frozenset(installed)
         self._report = report
         self._reached = 0.0
-        self._reported_at = time.monotonic()
+        self._reported_at = float("-inf")
         self._lock = threading.Lock()
         self._cancelled = False
         self._images: list[pyvips.Image] = []

@@ -1,5 +1,6 @@
 """Saved workflows: kept in the database, compiled once, announced when they change."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -53,6 +54,7 @@ class Workflows:
         self._database = database
         self._saved: dict[str, Saved] = {}
         self._listeners: list[Callable[[], None]] = []
+        self._changing = asyncio.Lock()
 
     async def load(self) -> None:
         """Read and compile what is stored."""
@@ -78,6 +80,23 @@ class Workflows:
         Raises:
             InvalidSettings: It does not compile; nothing is stored.
         """
+        async with self._changing:
+            saved = await self._save(principal, document)
+        self._announce()
+        return saved
+
+    async def delete(self, principal: Principal, key: str) -> Saved:
+        """Delete the workflow with that id, tool name or name.
+
+        Raises:
+            NotFound: No such workflow of the principal, with the nearest name.
+        """
+        async with self._changing:
+            found = await self._delete(principal, key)
+        self._announce()
+        return found
+
+    async def _save(self, principal: Principal, document: WorkflowDocument) -> Saved:
         name = clean_text(document.name, 80)
         existing = next((saved for saved in self.list(principal) if saved.name == name), None)
         identifier = existing.id if existing else new_id("wf")
@@ -101,15 +120,9 @@ class Workflows:
         await self._database.write(store)
         saved = Saved(identifier, principal.id, name, document, now, tool)
         self._saved[identifier] = saved
-        self._announce()
         return saved
 
-    async def delete(self, principal: Principal, key: str) -> Saved:
-        """Delete the workflow with that id, tool name or name.
-
-        Raises:
-            NotFound: No such workflow of the principal, with the nearest name.
-        """
+    async def _delete(self, principal: Principal, key: str) -> Saved:
         mine = self.list(principal)
         found = next((saved for saved in mine if key in _keys(saved)), None)
         if found is None:
@@ -118,7 +131,6 @@ class Workflows:
             raise NotFound(f"There is no workflow {clean_text(key, 80)!r}.{hint}", nearest=near)
         await self._database.write(lambda connection: connection.execute(table.delete().where(table.c.id == found.id)))
         del self._saved[found.id]
-        self._announce()
         return found
 
     def _announce(self) -> None:
