@@ -1,3 +1,4 @@
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,21 @@ def test_a_cancelled_plan_raises_cancelled_whatever_it_was_doing(photo: Path, ou
     midway.work = Work(lambda fraction, _: midway.work.cancel() if fraction > 0.7 else None, midway.no_model)
     with pytest.raises(Cancelled):
         run(chain("blur-much", rounds=3), photo, out, midway)
+
+
+def test_the_pixels_of_a_finished_plan_are_free_at_once(photo: Path, out: Path):
+    def pictures() -> int:
+        return sum(isinstance(each, pyvips.Image) for each in gc.get_objects())
+
+    watcher = Watcher()
+    gc.collect()
+    gc.disable()
+    try:
+        before = pictures()
+        run(chain("pass-on", "blur-much"), photo, out, watcher)
+        assert pictures() == before
+    finally:
+        gc.enable()
 
 
 def test_settings_are_validated_again(photo: Path, out: Path):

@@ -213,3 +213,5 @@ def _public_errors(work: Work, opened: Sequence[Image]) -> Iterator[None]:
         work.check()
         log.exception("a tool failed")
         raise ProcessingFailed("The operation failed on this image. Try other settings, or another image.") from error
+    finally:
+        work.forget()

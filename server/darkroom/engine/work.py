@@ -82,6 +82,11 @@ class Work:
         image.set_progress(True)
         image.signal_connect("eval", lambda _, done: self._move(low + (high - low) * done.percent / 100, message))
 
+    def forget(self) -> None:
+        """Let go of the plan's images: a watched one and this object hold each other, and pixels are much memory."""
+        with self._lock:
+            self._images.clear()
+
     def stage(self, low: float, high: float) -> "Stage":
         """The part `low`..`high` of the plan, as a tool sees it."""
         return Stage(self, low, high)
