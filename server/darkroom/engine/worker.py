@@ -40,6 +40,9 @@ __all__ = ["main"]
 
 log = logging.getLogger(__name__)
 
+NICENESS = 5
+"""Workers can take every core; the server must still answer at once."""
+
 IMPORTED_BEFORE_CONFINING = ("numpy", "pyvips", "PIL.Image", "darkroom.engine.runner", "darkroom.engine.shared")
 
 
@@ -52,6 +55,7 @@ def main(sock: socket.socket, spec: Mapping[str, Any]) -> None:
     """
     logging.basicConfig(level=logging.WARNING, format=f"%(levelname)s worker {os.getpid()}: %(message)s")
     faulthandler.enable()
+    os.nice(NICENESS)
     folder, limits = Path(spec["folder"]), Limits(**spec["limits"])
     tools = known_tools(spec["tools"])
     confinement = _settle(folder, limits)
