@@ -1,6 +1,9 @@
 """How soon a ping is answered while eight heavy jobs run."""
 
+import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -13,6 +16,16 @@ import httpx2
 from benchmarks.measure import agent, phone_photo, process_tree, server_pid, settle
 
 JOBS = 8
+IDLE = """
+import json, select, sys, time
+late = []
+while True:
+    start = time.perf_counter()
+    if select.select([sys.stdin], [], [], 0.005)[0]: break
+    late.append((time.perf_counter() - start) * 1000 - 5)
+print(json.dumps(late))
+"""
+"""A process that only sleeps: how late it wakes up is what the machine itself adds."""
 
 
 async def measure(folder: Path) -> None:
@@ -39,6 +52,7 @@ async def measure(folder: Path) -> None:
                 times[label].append((time.perf_counter() - start) * 1000)
                 await anyio.sleep(0.005)
 
+        idle = subprocess.Popen([sys.executable, "-c", IDLE], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         async with anyio.create_task_group() as asking:
             for label in questions:
                 asking.start_soon(ask, label)
@@ -46,6 +60,7 @@ async def measure(folder: Path) -> None:
                 for n in range(JOBS):
                     jobs.start_soon(heavy, n)
             asking.cancel_scope.cancel()
+        times["idle"] = json.loads(idle.communicate()[0])
     print(f"ping and /api/health while {JOBS} jobs turn a 12 MP photo")
     for label, values in times.items():
         cuts = statistics.quantiles(values, n=100)

@@ -6,10 +6,13 @@ import subprocess
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import stop
 from benchmarks.startup import connect
 
+COMPACT: Any = {"separators": (",", ":"), "ensure_ascii": False}
+"""JSON as it stands on the wire."""
 COUNT = """
 const { encode } = require("gpt-tokenizer/encoding/o200k_base");
 let text = ""; process.stdin.on("data", chunk => text += chunk);
@@ -28,8 +31,10 @@ def main() -> None:
         subprocess.run(
             ["npm", "install", "--silent", "--prefix", name, "gpt-tokenizer"], check=True, capture_output=True
         )
-        seen = [json.dumps({key: tool[key] for key in ("name", "description", "inputSchema")}) for tool in tools]
-        wire = [json.dumps(tool) for tool in tools]
+        seen = [
+            json.dumps({key: tool[key] for key in ("name", "description", "inputSchema")}, **COMPACT) for tool in tools
+        ]
+        wire = [json.dumps(tool, **COMPACT) for tool in tools]
         command = ["node", "-e", COUNT]
         done = subprocess.run(
             command, input=json.dumps(seen + wire), cwd=name, check=True, capture_output=True, text=True
