@@ -37,7 +37,7 @@ from darkroom.principal import LOCAL, Principal
 from darkroom.relay import copy_stdio
 from darkroom_tools.registry import builtin_tools
 
-__all__ = ["CannotListen", "all_pages", "serve", "serve_standalone"]
+__all__ = ["CannotListen", "all_pages", "mcp_room", "serve", "serve_standalone"]
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ async def serve(config: Config, *, background: bool, idle_seconds: float | None)
     with _listen(config, background=background) as listener:
         _allow_many_files()
         async with open_darkroom(config) as room:
-            server = build_server(_mcp_room(room))
+            server = build_server(mcp_room(room))
             room.links.base = (config.public_url or _address(listener)).rstrip("/")
             activity = Activity(last=time.monotonic())
             async with _unix_socket(room, server, activity) as door, anyio.create_task_group() as tasks:
@@ -116,13 +116,14 @@ async def serve_standalone(config: Config, roots: Sequence[Path]) -> None:
     os.dup2(2, 1)
     near, far = socket.socketpair()
     async with open_darkroom(config) as room:
-        server = build_server(_mcp_room(room))
+        server = build_server(mcp_room(room))
         copy_stdio(near, wire_in, wire_out)
         reader, writer = await asyncio.open_unix_connection(sock=far, limit=MAX_LINE)
         await serve_stream(server, reader, writer, Principal(LOCAL.id, tuple(roots)))
 
 
-def _mcp_room(room: Darkroom) -> Room:
+def mcp_room(room: Darkroom) -> Room:
+    """What the MCP face needs of a running Darkroom."""
     return Room(
         version=__version__,
         catalog=room.catalog,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from support.odd import TEST_PHOTO, TINY_PICTURE
 
 from darkroom.app import Darkroom, open_darkroom
 from darkroom.config import Config
-from darkroom.faces.mcp.room import Room
 from darkroom.faces.mcp.server import build_server
 from darkroom.principal import Principal
+from darkroom.serve import mcp_room
 from darkroom.store.schema import images, workflows
 
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
@@ -44,21 +45,7 @@ async def room(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> 
 def connect(room: Darkroom, caller: Principal) -> Connect:
     """Makes MCP clients in this process; `mode` is the protocol era."""
     room.links.base = "http://127.0.0.1:9"
-    server = build_server(
-        Room(
-            version="1.2.3",
-            catalog=room.catalog,
-            workflows=room.workflows,
-            jobs=room.jobs,
-            library=room.library,
-            uploads=room.uploads,
-            exporter=room.exporter,
-            links=room.links,
-            http_principal=lambda _: caller,
-            fetch=True,
-            docs=str,
-        )
-    )
+    server = build_server(replace(mcp_room(room), http_principal=lambda _: caller))
     return lambda mode="auto": Client(server, mode=mode)
 
 

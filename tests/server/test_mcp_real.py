@@ -16,9 +16,9 @@ from support.mcp_room import socket_transport
 
 from darkroom.app import Darkroom, open_darkroom
 from darkroom.config import Config
-from darkroom.faces.mcp.room import Room
 from darkroom.faces.mcp.server import build_server
 from darkroom.principal import LOCAL, Principal
+from darkroom.serve import mcp_room
 from darkroom_tools.registry import builtin_tools
 
 pytestmark = pytest.mark.anyio
@@ -38,24 +38,11 @@ def connect(darkroom: Darkroom, tmp_path: Path) -> Connect:
     """Clients that may name the photos of `tmp_path`."""
     PIL.Image.fromarray(skimage.data.astronaut()).save(tmp_path / "woman.jpg")
     PIL.Image.fromarray(skimage.data.coffee()).save(tmp_path / "cup.png")
-    room = Room(
-        version="1.2.3",
-        catalog=darkroom.catalog,
-        workflows=darkroom.workflows,
-        jobs=darkroom.jobs,
-        library=darkroom.library,
-        uploads=darkroom.uploads,
-        exporter=darkroom.exporter,
-        links=darkroom.links,
-        http_principal=lambda _ctx: LOCAL,
-        fetch=True,
-        docs=str,
-    )
 
     @asynccontextmanager
     async def opened(era: str = "auto") -> AsyncIterator[Client]:
         principal = Principal(LOCAL.id, (tmp_path,))
-        async with Client(socket_transport(build_server(room), principal, tmp_path), mode=era) as client:
+        async with Client(socket_transport(build_server(mcp_room(darkroom)), principal, tmp_path), mode=era) as client:
             yield client
 
     return opened

@@ -33,7 +33,7 @@ from darkroom.store.database import Database
 from darkroom.store.ids import new_id
 from darkroom.workflows.service import Workflows
 from darkroom_tools.base import Tool
-from darkroom_tools.errors import Cancelled, DarkroomError
+from darkroom_tools.errors import DarkroomError
 from darkroom_tools.plan import Plan
 
 Work = Callable[[str, Callable[[Progress], None]], Awaitable[ItemResult]]
@@ -89,8 +89,7 @@ class ScriptedJobs:
                 except DarkroomError as error:
                     results.append(ItemResult(sources=[image], error=error.to_wire()))
         if scope.cancelled_caught:
-            error = Cancelled("The job was cancelled.").to_wire()
-            self._update(job_id, state="canceled", error=error, finished_at=time.time())
+            self._update(job_id, state="canceled", finished_at=time.time())
             return
         failed = [result.error for result in results if result.error]
         state, error = ("failed", failed[0]) if len(failed) == len(results) else ("succeeded", None)

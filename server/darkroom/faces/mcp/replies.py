@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
 
-from darkroom_tools.errors import DarkroomError
+from darkroom_tools.errors import Cancelled, DarkroomError
 
 if TYPE_CHECKING:
     from darkroom.jobs.record import ItemResult, Job
@@ -92,7 +92,7 @@ def finished_reply(job: "Job", gallery: Gallery, links: "Links", *, offset: int 
     items: Sequence[ItemResult] = job.result.items if job.result is not None else ()
     if job.items > 1 and items:
         return _batch_reply(job, items, gallery, links, offset)
-    error = job.error or (items[0].error if items else {"code": "NOT_FOUND", "error": "This job has no result."})
+    error = job.error or (items[0].error if items else Cancelled("This job was cancelled.").to_wire())
     if error is not None:
         return _failure(error, {"job": job.id, "state": job.state})
     item = items[0]
