@@ -1,4 +1,4 @@
-"""Limits of inputs, outputs and work; defaults after notes on what real attack files cost."""
+"""Limits of inputs, outputs and work; the defaults follow from what attack files were measured to cost."""
 
 from dataclasses import dataclass
 
