@@ -1,5 +1,6 @@
 """What a caller can call: built-in tools and saved workflows, one list."""
 
+import functools
 from collections.abc import Mapping
 
 from darkroom.errors import NotFound
@@ -10,6 +11,11 @@ from darkroom_tools.registry import builtin_tools
 from darkroom_tools.settings import nearest
 
 __all__ = ["Catalog"]
+
+
+@functools.cache
+def _by_alias() -> Mapping[str, Tool]:
+    return {alias: tool for tool in builtin_tools().values() for alias in tool.aliases}
 
 
 class Catalog:
@@ -28,13 +34,13 @@ class Catalog:
         return [*self.builtin.values(), *self._workflows.tools(principal)]
 
     def find(self, principal: Principal, name: str) -> Tool:
-        """The tool of that name; kebab-case and snake_case are the same.
+        """The tool of that name or alias; kebab-case and snake_case are the same.
 
         Raises:
             NotFound: With the nearest name.
         """
         wanted = name.replace("_", "-")
-        if (builtin := self.builtin.get(wanted)) is not None:
+        if (builtin := self.builtin.get(wanted) or _by_alias().get(wanted)) is not None:
             return builtin
         tools = {tool.id: tool for tool in self._workflows.tools(principal)}
         if wanted in tools:

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from darkroom.engine.limits import MIB
-from darkroom.engine.sniff import FORMATS, HEAD_BYTES, sniff
+from darkroom.engine.sniff import HEAD_BYTES, kind_of, sniff
 from darkroom.errors import PathNotAllowed, StorageFull, UrlNotAllowed
 from darkroom.fetch import Fetcher
 from darkroom.principal import Principal
@@ -103,7 +103,7 @@ class _Incoming:
             StorageFull: The disk is full or read-only.
         """
         format = sniff(self._head)
-        fallback = f"image.{FORMATS[format].extension}"
+        fallback = f"image.{kind_of(format).extension}"
         digest = self._hash.hexdigest()
         self._blobs.keep(self._path, digest, self._bytes)
         return Resolved(digest, format, self._bytes, clean_name(name, fallback))

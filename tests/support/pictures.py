@@ -1,5 +1,6 @@
 """Pictures made in code, tools called directly, and pixels read back."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from darkroom_tools.base import Image, Inference, Tool
+from darkroom.engine.codec import encode_image, open_image
+from darkroom.engine.limits import Limits
+from darkroom_tools.base import File, Image, Inference, Tool
 from darkroom_tools.errors import Cancelled, ModelNotInstalled
 from darkroom_tools.image import Encoding, Source
 
@@ -45,13 +48,15 @@ def array_of(image: Image) -> np.ndarray:
     return array.reshape(image.frames, image.height, *array.shape[1:]) if image.frames > 1 else array
 
 
-def use(tool: Tool, *images: Image, **settings: Any) -> Any:
-    """Call a tool as the engine does: wire settings are validated first."""
-    names = {wanted.parameter: image for wanted, image in zip(tool.inputs, images, strict=True)}
+def use(tool: Tool, *images: Any, run: "DirectRun | None" = None, **settings: Any) -> Any:
+    """Call a tool as the engine does: wire settings are validated first. A parameter that takes many gets a list."""
+    names = {wanted.parameter: image for wanted, image in zip(tool.inputs, images, strict=False)}
     parsed = tool.settings.parse(settings)
     assert tool.settings.parse(parsed.to_wire()) == parsed, "settings change on their way to the worker"
     assert tool.function is not None
-    taken = {"settings": parsed} if tool.settings.model_fields else {}
+    taken: dict[str, Any] = {"settings": parsed} if tool.settings.model_fields else {}
+    if tool.wants_run:
+        taken["run"] = run or DirectRun()
     return tool.function(**names, **taken)
 
 
@@ -62,9 +67,6 @@ def encoded_as(image: Image, format: Any) -> Image:
 
 def opened(data: bytes, folder: Path, *, sequential: bool = True) -> Image:
     """The picture in a file's bytes, opened by the real codec."""
-    from darkroom.engine.codec import open_image
-    from darkroom.engine.limits import Limits
-
     path = folder / "input"
     path.write_bytes(data)
     return open_image(path, Limits(), sequential=sequential)
@@ -109,6 +111,12 @@ class DirectRun:
 
     def installed(self, model: str) -> bool:
         return model in self.models
+
+    def encode(self, image: Image) -> File:
+        with tempfile.TemporaryDirectory() as folder:
+            encoded = encode_image(image, Path(folder), "part", Limits(), lambda _: None)
+            path = encoded.output.path
+            return File(path.read_bytes(), encoded.output.picture.media_type, path.suffix[1:], encoded.facts)
 
     def infer(self, model: str, inputs: Sequence[np.ndarray]) -> Inference:
         if model not in self.models:

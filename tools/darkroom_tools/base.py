@@ -5,25 +5,29 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from darkroom_tools.errors import InvalidSettings
-from darkroom_tools.image import Encoding, File, Format, Image, Source
+from darkroom_tools.image import Archive, Encoding, Entry, File, Format, Image, Original, Source
 from darkroom_tools.native import np
 from darkroom_tools.plan import Plan, Step
 from darkroom_tools.schema import compact_schema
 from darkroom_tools.settings import Settings, explain
 
 __all__ = [
+    "Archive",
     "Encoding",
+    "Entry",
     "File",
     "Format",
     "Image",
     "ImageInput",
     "Inference",
+    "Original",
     "Output",
     "Report",
     "Run",
@@ -34,6 +38,7 @@ __all__ = [
 ]
 
 Output = Literal["image", "images", "file", "files", "report"]
+Worker = Literal["pixels", "vector"]
 
 IMAGE_HELP = "Handle img_…, file path, https URL or data URI"
 SAME_FORMS = "Same forms as image"
@@ -77,6 +82,16 @@ class Run(Protocol):
     def installed(self, model: str) -> bool:
         """Whether the model's file is on this machine and ONNX Runtime is there to run it."""
 
+    def encode(self, image: Image) -> File:
+        """Encode a picture now, by its `encoding`, for a tool that puts the bytes into a file of its own.
+
+        What the encoding kept, removed and warned of reaches the caller by itself.
+
+        Raises:
+            OutputTooLarge: It is over the limits, or the format cannot hold it.
+            Cancelled: The caller gave up.
+        """
+
     def infer(self, model: str, inputs: "Sequence[np.ndarray]") -> Inference:
         """Run a model on input arrays in its own order.
 
@@ -96,12 +111,16 @@ class ImageInput:
         parameter: Name in the function's signature.
         many: Whether it takes a list.
         required: False where the signature has a default.
+        as_file: Whether the tool takes the file as it came (`Original`) instead of a decoded picture.
+        least: How many images a list must have.
     """
 
     name: str
     parameter: str
     many: bool = False
     required: bool = True
+    as_file: bool = False
+    least: int = 1
 
 
 @dataclass(frozen=True)
@@ -122,6 +141,10 @@ class Tool:
         wants_run: Whether the function takes `run`.
         sequential: Whether it reads its input pixels once, from top to bottom; then a large file streams through.
         models: Ids of the models it can use.
+        named: Whether the result depends on the names of the input files, such as the members of a ZIP.
+        reads: Formats that its `Original` inputs may have; empty for all that are known.
+        worker: `vector` where it needs the workers that may parse SVG and PDF.
+        aliases: Other ids it answers to.
         example: Settings of an example call that works on any photo.
         expand: For a compiled workflow: from settings and image references to the steps.
     """
@@ -139,6 +162,10 @@ class Tool:
     wants_run: bool = False
     sequential: bool = False
     models: tuple[str, ...] = ()
+    named: bool = False
+    reads: tuple[str, ...] = ()
+    worker: Worker = "pixels"
+    aliases: tuple[str, ...] = ()
     example: Mapping[str, Any] = field(default_factory=dict)
     expand: Callable[[Settings, Mapping[str, Sequence[str]]], Plan] | None = None
 
@@ -154,16 +181,17 @@ class Tool:
 
     @property
     def pipeline_step(self) -> bool:
-        """Whether it can stand in a pipeline: one image in, one image out."""
-        return self.output == "image" and len([i for i in self.inputs if i.required]) == 1 and not self.inputs[0].many
+        """Whether it can stand in a pipeline: one image in, and one image or file out; a file only at the end."""
+        required = [i for i in self.inputs if i.required]
+        return self.output in ("image", "file") and [(i.many, i.as_file) for i in required] == [(False, False)]
 
     def input_schema(self) -> dict[str, Any]:
         """JSON Schema of a call: the image parameters, then the settings."""
         schema = compact_schema(self.settings)
         images: dict[str, Any] = {}
         for image in self.inputs:
-            one = {"type": "string", "description": IMAGE_HELP if image.name == "image" else SAME_FORMS}
-            images[image.name] = {"type": "array", "items": one, "minItems": 1} if image.many else one
+            one = {"type": "string", "description": IMAGE_HELP if image is self.inputs[0] else SAME_FORMS}
+            images[image.name] = {"type": "array", "items": one, "minItems": image.least} if image.many else one
         required = [i.name for i in self.inputs if i.required] + schema.get("required", [])
         return {
             "type": "object",
@@ -189,8 +217,9 @@ class Tool:
             if isinstance(value, list) and not image.many:
                 raise InvalidSettings(f"{image.name!r} takes one image, but got a list.", field=image.name)
             images[image.name] = value if isinstance(value, list) else [value]
-            if not images[image.name]:
-                raise InvalidSettings(f"{image.name!r} needs at least one image.", field=image.name)
+            if len(images[image.name]) < image.least:
+                few = "one image" if image.least == 1 else f"{image.least} images"
+                raise InvalidSettings(f"{image.name!r} needs at least {few}.", field=image.name)
         try:
             return images, self.settings.model_validate(values)
         except ValidationError as error:
@@ -209,20 +238,56 @@ def _category(module: str) -> str:
     return ((package.__doc__ if package else None) or "Other").split("\n", 1)[0].rstrip(".")
 
 
-_OUTPUTS: dict[Any, Output] = {Image: "image", list[Image]: "images", File: "file", list[File]: "files"}
+_OUTPUTS: dict[Any, Output] = {
+    Image: "image",
+    list[Image]: "images",
+    File: "file",
+    Archive: "file",
+    list[File]: "files",
+}
 
 
-def tool(
+def _output(result: Any) -> Output:
+    """What a function's return annotation promises; of several kinds a picture comes first."""
+    if get_origin(result) in (Union, UnionType):
+        kinds = [_OUTPUTS[kind] for kind in get_args(result)]
+        return "image" if "image" in kinds else kinds[0]
+    return _OUTPUTS[result]
+
+
+def _image_input(parameter: inspect.Parameter, kind: Any, least: int) -> ImageInput | None:
+    """The image parameter that an annotation declares, None if it is something else."""
+    held = {kind, *get_args(kind)}
+    if not held & {Image, Original}:
+        return None
+    many = get_origin(kind) is list
+    return ImageInput(
+        to_camel(parameter.name),
+        parameter.name,
+        many=many,
+        required=parameter.default is inspect.Parameter.empty,
+        as_file=Original in held,
+        least=least if many else 1,
+    )
+
+
+def tool(  # noqa: PLR0913 - what a tool says of itself
     *,
     title: str,
     sequential: bool = False,
     models: tuple[str, ...] = (),
+    named: bool = False,
+    reads: tuple[str, ...] = (),
+    worker: Worker = "pixels",
+    aliases: tuple[str, ...] = (),
+    least: int = 1,
     example: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a plain function.
 
     Inputs come from the signature: `image: Image`, `watermark: Image`, `images: list[Image]`,
-    `background_image: Image | None = None`, then `settings: <Settings>` and, where needed, `run: Run`.
+    `background_image: Image | None = None`, `pdf: Original` (the file, not decoded), then `settings: <Settings>` and,
+    where needed, `run: Run`. `least` is how many images a list needs; the other arguments are those of `Tool`.
     """
 
     def register(function: Callable[..., Any]) -> Tool:
@@ -232,9 +297,9 @@ def tool(
         settings: type[Settings] = Settings
         for name, parameter in inspect.signature(function).parameters.items():
             kind = hints[name]
-            if kind in (Image, list[Image]) or (get_origin(kind) is not None and Image in get_args(kind)):
-                required = parameter.default is inspect.Parameter.empty
-                inputs.append(ImageInput(to_camel(name), name, kind == list[Image], required))
+            found = _image_input(parameter, kind, least)
+            if found is not None:
+                inputs.append(found)
             elif isinstance(kind, type) and issubclass(kind, Settings):
                 settings = kind
         is_report = isinstance(result, type) and issubclass(result, Report)
@@ -250,12 +315,16 @@ def tool(
             description=description,
             settings=settings,
             inputs=tuple(inputs),
-            output="report" if is_report else _OUTPUTS[result],
+            output="report" if is_report else _output(result),
             report=result if is_report else None,
             function=function,
             wants_run="run" in hints,
             sequential=sequential,
             models=models,
+            named=named,
+            reads=reads,
+            worker=worker,
+            aliases=aliases,
             example=example or {},
         )
 

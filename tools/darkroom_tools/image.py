@@ -1,15 +1,32 @@
 """Pictures as tools see them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from darkroom_tools.native import pyvips
 
-__all__ = ["Encoding", "File", "Format", "Image", "Source"]
+__all__ = ["Archive", "Encoding", "Entry", "File", "Format", "Image", "Original", "Source"]
 
 Format = Literal["jpeg", "png", "webp", "avif", "tiff", "gif", "heif"]
 """Formats that the core reads and writes. `heif` is AV1 in a HEIF container."""
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A file as it came, not decoded: what tools that work on bytes take instead of a picture.
+
+    Attributes:
+        format: Type by the leading bytes, such as `jpeg`, `svg` or `pdf`.
+        size: Bytes of the file.
+        read: Reads the whole file.
+        name: The file name as the caller gave it, cleaned; empty unless the tool is `named`.
+    """
+
+    format: str
+    size: int
+    read: Callable[[], bytes]
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +40,8 @@ class Source:
         orientation: EXIF orientation 1 to 8; it is already applied to `Image.pixels`.
         profile: Description of the embedded ICC profile, None without one.
         metadata: Which of `exif`, `gps`, `xmp`, `iptc`, `icc` the file holds.
+        original: The file itself.
+        pixels: The picture as it was decoded, before any tool.
     """
 
     format: str
@@ -31,6 +50,8 @@ class Source:
     orientation: int = 1
     profile: str | None = None
     metadata: frozenset[str] = frozenset()
+    original: Original | None = None
+    pixels: "pyvips.Image | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +114,14 @@ class Image:
         """Whether the last band is alpha."""
         return bool(self.pixels.hasalpha())
 
+    @property
+    def original(self) -> Original | None:
+        """The file that holds exactly this picture; None once pixels or the wanted encoding differ from it."""
+        asked = self.encoding.format not in (None, self.source.format)
+        tuned = self.encoding.quality is not None or self.encoding.target_bytes is not None
+        untouched = self.pixels is self.source.pixels and not asked and not tuned
+        return self.source.original if untouched else None
+
     def reduced(self, scale: float) -> "pyvips.Image":
         """The pixels for a reduction to `scale` (0..1): at least twice that size, and cheaper to decode if possible."""
         return self.reload(scale) if self.reload is not None else self.pixels
@@ -131,7 +160,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """Bytes that are a result or an input as they are: PDF, ZIP, SVG, or a picture whose pixels stay untouched.
+    """Bytes that are a result as they are: PDF, SVG, or a picture that is encoded already.
 
     Attributes:
         data: The whole file.
@@ -139,6 +168,8 @@ class File:
         extension: Without the dot; the server names the file.
         facts: JSON-ready results beside it.
         warnings: Sentences for the caller.
+        kept: Kinds of metadata that the source had and the file has.
+        removed: Kinds of metadata that the source had and the file has not.
     """
 
     data: bytes
@@ -146,3 +177,37 @@ class File:
     extension: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of an archive.
+
+    Attributes:
+        name: File name, `/` between folders; the writer cleans it and makes it unique.
+        read: Makes the bytes, when they are written.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Several files in one ZIP, written one after the other so that they are never in memory together.
+
+    Attributes:
+        entries: The files in order.
+        facts: JSON-ready results beside it; the reply adds the names of the `files`.
+        warnings: Sentences for the caller.
+        kept: Kinds of metadata that the sources had and the files have.
+        removed: Kinds of metadata that the sources had and the files have not.
+    """
+
+    entries: Sequence[Entry]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()

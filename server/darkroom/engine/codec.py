@@ -5,6 +5,7 @@ limits on what the header says, and only then pixels, which stay lazy until the 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,11 +18,11 @@ from darkroom.engine.fields import ICC, field
 from darkroom.engine.limits import Limits
 from darkroom.engine.outcome import Picture
 from darkroom.engine.prescan import GPS_IFD, Prescan, prescan, tiff_tags
-from darkroom.engine.sniff import FORMATS, HEAD_BYTES, sniff
+from darkroom.engine.sniff import DOCUMENTS, HEAD_BYTES, kind_of, sniff
 from darkroom_tools.errors import LimitExceeded, UnsupportedFormat
-from darkroom_tools.image import Image, Source
+from darkroom_tools.image import Image, Original, Source
 
-__all__ = ["Encoded", "describe", "encode_image", "open_image"]
+__all__ = ["Encoded", "describe", "encode_image", "open_file", "open_image"]
 
 MAX_PROFILE_BYTES = 4 * 1024 * 1024
 _LOADERS: Mapping[str, str] = {
@@ -40,7 +41,29 @@ _METADATA_FIELDS = {"exif": "exif-data", "xmp": "xmp-data", "iptc": "iptc-data",
 _TOP_DOWN = frozenset({1, 2})
 
 
-def open_image(path: Path, limits: Limits, *, sequential: bool) -> Image:
+def open_file(path: Path, limits: Limits, *, sequential: bool, name: str = "") -> Image | Original:
+    """Open a file as a picture, or as it is if it is a document, which only tools made for it may parse.
+
+    Raises:
+        DarkroomError: As `open_image`.
+    """
+    format, size = _sniff(path, limits)
+    if format in DOCUMENTS:
+        return Original(format, size, path.read_bytes, name)
+    return open_image(path, limits, sequential=sequential, name=name)
+
+
+def _sniff(path: Path, limits: Limits) -> tuple[str, int]:
+    """Format and size of a file."""
+    size = path.stat().st_size
+    if size > limits.file_bytes:
+        what = f"The file has {size / 2**20:.1f} MiB; the limit is {limits.file_bytes / 2**20:g} MiB."
+        _refuse(what, "FILE_TOO_LARGE", size, limits.file_bytes)
+    with path.open("rb") as file:
+        return sniff(file.read(HEAD_BYTES)), size
+
+
+def open_image(path: Path, limits: Limits, *, sequential: bool, name: str = "") -> Image:
     """Open a file as an upright picture in grey or sRGB; pixels are decoded when they are first needed.
 
     Args:
@@ -48,6 +71,7 @@ def open_image(path: Path, limits: Limits, *, sequential: bool) -> Image:
         limits: Limits on the input.
         sequential: Whether the pixels will be read once, from top to bottom. Then a large file streams through,
             unless its orientation or its frames need all of it at once.
+        name: What the caller calls the file.
 
     Raises:
         InvalidImage: Empty or damaged.
@@ -55,16 +79,12 @@ def open_image(path: Path, limits: Limits, *, sequential: bool) -> Image:
         LimitExceeded, ImageTooComplex: Over a limit.
         OutOfMemory: Reading the header took more memory than a worker has.
     """
-    size = path.stat().st_size
-    if size > limits.file_bytes:
-        what = f"The file has {size / 2**20:.1f} MiB; the limit is {limits.file_bytes / 2**20:g} MiB."
-        _refuse(what, "FILE_TOO_LARGE", size, limits.file_bytes)
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    format = sniff(head)
+    format, size = _sniff(path, limits)
+    if format in DOCUMENTS:
+        raise UnsupportedFormat(f"The file is {format.upper()}, which is no picture yet.", got=format)
     seen = prescan(path, format, limits)
     try:
-        return _open(path, format, size, seen, limits, sequential, sequence=head[8:12] in (b"avis", b"msf1"))
+        return _open(Original(format, size, path.read_bytes, name), path, seen, limits, sequential)
     except MemoryError as error:
         raise explain(error, ()) from error
     except pyvips.Error as error:
@@ -72,21 +92,22 @@ def open_image(path: Path, limits: Limits, *, sequential: bool) -> Image:
         raise (meaning if meaning.code == "OUT_OF_MEMORY" else not_readable(format)) from error
 
 
-def describe(image: Image) -> Picture:
-    """Facts of the file that a picture was opened from; sizes are those of an upright frame."""
-    kind = FORMATS[image.source.format]
+def describe(image: Image | Original) -> Picture:
+    """Facts of the file that a picture was opened from; sizes are those of an upright frame, and none of a document."""
+    if isinstance(image, Original):
+        return Picture(image.format, kind_of(image.format).media_type, image.size)
+    kind = kind_of(image.source.format)
     return Picture(image.source.format, kind.media_type, image.source.bytes, image.width, image.height, image.frames)
 
 
-def _open(
-    path: Path, format: str, size: int, seen: Prescan, limits: Limits, sequential: bool, *, sequence: bool
-) -> Image:
+def _open(original: Original, path: Path, seen: Prescan, limits: Limits, sequential: bool) -> Image:
+    format = original.format
     header = _load(path, format, access="sequential")
     pages = field(header, "n-pages", 1)
     frames = pages if format in _ANIMATED else 1
     _check_header(header, frames, limits)
-    source = _source(header, format, size, seen)
-    warnings = _losses(format, max(pages, seen.frames), frames, sequence=sequence, gain_map=seen.gain_map)
+    source = _source(header, original, seen)
+    warnings = _losses(format, max(pages, seen.frames), frames, sequence=_is_sequence(path), gain_map=seen.gain_map)
     streams = sequential and frames == 1 and source.orientation in _TOP_DOWN
 
     def decode(scale: float) -> pyvips.Image:
@@ -94,7 +115,13 @@ def _open(
 
     pixels = _upright(header, warnings) if streams else _decode(path, source, frames, streams, 1.0, warnings)
     reload = decode if frames == 1 and format in _REDUCTIONS else None
-    return Image(pixels, source, warnings=tuple(warnings), reload=reload)
+    return Image(pixels, replace(source, pixels=pixels), warnings=tuple(warnings), reload=reload)
+
+
+def _is_sequence(path: Path) -> bool:
+    """Whether the file type box of an AVIF or HEIF file says that it is an animation."""
+    with path.open("rb") as file:
+        return file.read(12)[8:] in (b"avis", b"msf1")
 
 
 def _load(path: Path, format: str, **options: Any) -> pyvips.Image:
@@ -133,7 +160,7 @@ def _refuse(what: str, code: str, got: int, limit: int) -> NoReturn:
     raise LimitExceeded(f"{what} Make it smaller before sending it.", code=code, got=got, limit=limit)
 
 
-def _source(header: pyvips.Image, format: str, size: int, seen: Prescan) -> Source:
+def _source(header: pyvips.Image, original: Original, seen: Prescan) -> Source:
     orientation = field(header, "orientation", 1)
     metadata = {name for name, stored in _METADATA_FIELDS.items() if header.get_typeof(stored)} | seen.metadata
     if GPS_IFD in tiff_tags(field(header, "exif-data", b"").removeprefix(b"Exif\0\0")):
@@ -142,7 +169,15 @@ def _source(header: pyvips.Image, format: str, size: int, seen: Prescan) -> Sour
     if "icc" in metadata:
         facts = read_profile(field(header, ICC))
         profile = facts.description if facts is not None else "damaged profile"
-    return Source(format, size, header, orientation if orientation in range(1, 9) else 1, profile, frozenset(metadata))
+    return Source(
+        original.format,
+        original.size,
+        header,
+        orientation if orientation in range(1, 9) else 1,
+        profile,
+        frozenset(metadata),
+        original,
+    )
 
 
 def _losses(format: str, pages: int, frames: int, *, sequence: bool, gain_map: bool) -> list[str]:

@@ -134,6 +134,7 @@ class Pool:
         collect: Callable[[Outcome], T],
         *,
         emit: Callable[[Progress], None] = lambda _: None,
+        names: Sequence[str] = (),
         wall_seconds: float | None = None,
         fresh: bool = False,
     ) -> T:
@@ -144,6 +145,7 @@ class Pool:
             inputs: Files of ours; a worker gets links to them, never their names.
             collect: Takes the outcome while the result files exist; they are gone afterwards. Called in a thread.
             emit: Takes progress, never falling, at most twenty times a second.
+            names: What the callers call the inputs; only a tool that is `named` hears of it.
             wall_seconds: Clock limit from the moment a worker takes the plan; None for that of the plan's kind.
             fresh: Have a worker that ran nothing before.
 
@@ -157,7 +159,8 @@ class Pool:
         own_limit = self._seconds(plan)
         seconds = own_limit if wall_seconds is None else wall_seconds
         slot = await self._acquire()
-        return await self._perform(slot, plan, inputs, collect, emit, seconds, fresh=fresh)
+        named = any(self._tools[step.tool].named for step in plan.steps)
+        return await self._perform(slot, plan, inputs, names if named else (), collect, emit, seconds, fresh=fresh)
 
     async def inspect(self, path: Path) -> Picture:
         """The facts of an image file, by its header."""
@@ -177,6 +180,7 @@ class Pool:
         slot: Slot,
         plan: Plan,
         inputs: Sequence[Path],
+        names: Sequence[str],
         collect: Callable[[Outcome], T],
         emit: Callable[[Progress], None],
         seconds: float,
@@ -194,6 +198,7 @@ class Pool:
                 order = {
                     "plan": plan.to_wire(),
                     "inputs": await slot.load(inputs),
+                    "names": list(names),
                     "models": self._runnable_models(plan),
                     "seconds": seconds,
                 }

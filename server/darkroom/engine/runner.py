@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import signature
@@ -17,8 +17,15 @@ from darkroom.engine.failures import explain
 from darkroom.engine.limits import MEGA, Limits
 from darkroom.engine.outcome import Outcome, Output, Picture
 from darkroom.engine.work import Stage, Work
-from darkroom_tools.base import File, Image, Report, Tool
-from darkroom_tools.errors import DarkroomError, InvalidSettings, OutputTooLarge, ProcessingFailed
+from darkroom_tools.base import Archive, File, Image, Original, Report, Tool
+from darkroom_tools.errors import (
+    DarkroomError,
+    InvalidSettings,
+    OutputTooLarge,
+    ProcessingFailed,
+    UnsupportedFormat,
+)
+from darkroom_tools.kit.archive import write_zip
 from darkroom_tools.plan import Plan, Step, input_ref, step_ref
 
 __all__ = ["run_plan"]
@@ -42,9 +49,19 @@ class _Gathered:
         self.facts |= facts
         self.warnings += [text for text in warnings if text not in self.warnings]
 
+    def tell(self, kept: Iterable[str], removed: Iterable[str]) -> None:
+        self.kept += [name for name in kept if name not in self.kept]
+        self.removed += [name for name in removed if name not in self.removed]
+
 
 def run_plan(
-    plan: Plan, paths: Sequence[Path], out_dir: Path, limits: Limits, work: Work, tools: Mapping[str, Tool]
+    plan: Plan,
+    paths: Sequence[Path],
+    out_dir: Path,
+    limits: Limits,
+    work: Work,
+    tools: Mapping[str, Tool],
+    names: Sequence[str] = (),
 ) -> Outcome:
     """Run all steps and write the results into `out_dir`; a plan without steps only describes its inputs.
 
@@ -55,6 +72,7 @@ def run_plan(
         limits: Of inputs and results.
         work: Takes progress, answers for models, and stops the work when it is cancelled.
         tools: By id.
+        names: File names of the inputs, where a tool of the plan is `named`.
 
     Raises:
         DarkroomError: The only kind of exception that leaves; anything else became ProcessingFailed or OutOfMemory.
@@ -62,14 +80,21 @@ def run_plan(
     sequential = _streams(plan, tools)
     opened: list[Image] = []
     with _public_errors(work, opened):
-        for path in paths:
-            opened.append(codec.open_image(path, limits, sequential=sequential))
-            work.stop_on_cancel(opened[-1].pixels)
-        inputs = [codec.describe(image) for image in opened]
+        inputs: list[Picture] = []
+        gathered = _Gathered()
+        images: dict[str, Any] = {}
+        for number, path in enumerate(paths):
+            given: Image | Original = codec.open_file(
+                path, limits, sequential=sequential, name=names[number] if names else ""
+            )
+            if isinstance(given, Image):
+                opened.append(given)
+                work.stop_on_cancel(given.pixels)
+            inputs.append(codec.describe(given))
+            images[input_ref(number)] = given
         if not plan.steps:
             return Outcome(inputs)
-        gathered = _Gathered()
-        images: dict[str, Any] = {input_ref(n): image for n, image in enumerate(opened)}
+        work.encode = _encoder(out_dir, limits, work, gathered)
         ranges = _ranges(plan, tools)
         result: Any = None
         for step, (low, high) in zip(plan.steps, ranges[:-1], strict=True):
@@ -113,7 +138,7 @@ def _run_step(tool: Tool, step: Step, images: Mapping[str, Any], stage: Stage) -
     arguments: dict[str, Any] = {}
     for wanted in tool.inputs:
         refs = step.images.get(wanted.name, ())
-        given = [_one_image(images, ref) for ref in refs]
+        given = [_one_file(images, ref, tool) if wanted.as_file else _one_image(images, ref, tool) for ref in refs]
         if given or wanted.required:
             arguments[wanted.parameter] = given if wanted.many else given[0]
     settings = tool.settings.parse(step.settings)
@@ -124,11 +149,51 @@ def _run_step(tool: Tool, step: Step, images: Mapping[str, Any], stage: Stage) -
     return tool.function(**arguments)
 
 
-def _one_image(images: Mapping[str, Any], ref: str) -> Image:
+def _one_image(images: Mapping[str, Any], ref: str, tool: Tool) -> Image:
     image = images.get(ref)
+    if isinstance(image, Original):
+        raise UnsupportedFormat(
+            f"{tool.name} takes pictures, but the file is {image.format.upper()}. {_MADE_FOR[image.format]}",
+            got=image.format,
+        )
     if not isinstance(image, Image):
         raise InvalidSettings(f"{ref!r} is no image that a step can take.", field="images", got=ref)
     return image
+
+
+_MADE_FOR = {"svg": "Make a picture of it with svg_to_raster first.", "pdf": "Make pictures with pdf_to_image first."}
+
+
+def _one_file(images: Mapping[str, Any], ref: str, tool: Tool) -> Original:
+    held = images.get(ref)
+    original = held.source.original if isinstance(held, Image) else held
+    if not isinstance(original, Original):
+        raise InvalidSettings(f"{ref!r} is no file that a step can take.", field="images", got=ref)
+    if tool.reads and original.format not in tool.reads:
+        reads = " or ".join(format.upper() for format in tool.reads)
+        raise UnsupportedFormat(
+            f"{tool.name} reads {reads}, but the file is {original.format.upper()}.",
+            got=original.format,
+            allowed=list(tool.reads),
+        )
+    return original
+
+
+def _encoder(out_dir: Path, limits: Limits, work: Work, gathered: _Gathered) -> Callable[[Image], File]:
+    """What `Run.encode` does: through a file that goes at once."""
+
+    def encode(image: Image) -> File:
+        encoded = codec.encode_image(image, out_dir, "part", limits, work.stop_on_cancel)
+        path = encoded.output.path
+        try:
+            data = path.read_bytes()
+        finally:
+            path.unlink()
+        gathered.add({}, encoded.warnings)
+        gathered.tell(encoded.kept, encoded.removed)
+        return File(data, encoded.output.picture.media_type, path.suffix.lstrip("."), encoded.facts)
+
+    return encode
 
 
 def _list(result: Any) -> list[Any]:
@@ -173,10 +238,13 @@ def _write(
             encoded = codec.encode_image(result, out_dir, f"result-{number}", limits, watch)
             outputs.append(encoded.output)
             gathered.add(encoded.facts, encoded.warnings)
-            gathered.kept += [name for name in encoded.kept if name not in gathered.kept]
-            gathered.removed += [name for name in encoded.removed if name not in gathered.removed]
+            gathered.tell(encoded.kept, encoded.removed)
         elif isinstance(result, File):
             outputs.append(_write_file(result, out_dir, f"result-{number}", limits))
+            gathered.tell(result.kept, result.removed)
+        elif isinstance(result, Archive):
+            outputs.append(_write_archive(result, out_dir, f"result-{number}", gathered))
+            gathered.tell(result.kept, result.removed)
     return outputs
 
 
@@ -186,12 +254,20 @@ def _write_file(file: File, out_dir: Path, stem: str, limits: Limits) -> Output:
     path = out_dir / f"{stem}.{file.extension}"
     path.write_bytes(file.data)
     plain = Picture(file.extension, file.media_type, len(file.data))
-    if not file.media_type.startswith("image/"):
+    if not file.media_type.startswith("image/") or file.extension == "svg":
         return Output(path, plain)
     try:
         return Output(path, codec.describe(codec.open_image(path, limits, sequential=True)))
     except DarkroomError:  # a picture of a type that this build writes but does not read
         return Output(path, plain)
+
+
+def _write_archive(archive: Archive, out_dir: Path, stem: str, gathered: _Gathered) -> Output:
+    path = out_dir / f"{stem}.zip"
+    with path.open("xb") as target:
+        names = write_zip(target, archive.entries)
+    gathered.add({"files": names}, ())
+    return Output(path, Picture("zip", "application/zip", path.stat().st_size))
 
 
 @contextmanager

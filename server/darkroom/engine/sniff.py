@@ -1,14 +1,15 @@
 """The type of a file by its first bytes, against the list of what is read. Pure Python."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from darkroom_tools.errors import InvalidImage, UnsupportedFormat
 
-__all__ = ["FORMATS", "HEAD_BYTES", "Kind", "sniff"]
+__all__ = ["DOCUMENTS", "FORMATS", "HEAD_BYTES", "Kind", "kind_of", "sniff"]
 
-HEAD_BYTES = 64
+HEAD_BYTES = 1024
 """How many leading bytes `sniff` wants."""
 
 
@@ -36,7 +37,12 @@ FORMATS: Mapping[str, Kind] = MappingProxyType(
         "heif": Kind("image/heif", "heif"),
     }
 )
-"""Formats that are read and written. `heif` holds AV1; HEIC (HEVC) is not read."""
+"""Pictures that are read and written. `heif` holds AV1; HEIC (HEVC) is not read."""
+
+DOCUMENTS: Mapping[str, Kind] = MappingProxyType(
+    {"svg": Kind("image/svg+xml", "svg"), "pdf": Kind("application/pdf", "pdf")}
+)
+"""Formats that are no pictures yet: only the tools made for them open them, in workers of their own."""
 
 _READ = {
     b"\xff\xd8\xff": "jpeg",
@@ -47,10 +53,10 @@ _READ = {
     b"MM\0*": "tiff",
     b"II+\0": "tiff",
     b"MM\0+": "tiff",
+    b"%PDF-": "pdf",
 }
 _KNOWN = {
     b"II*\0\x10\0\0\0CR": ("raw", "a camera RAW file"),
-    b"%PDF": ("pdf", "a PDF document"),
     b"BM": ("bmp", "a BMP image"),
     b"8BPS": ("psd", "a Photoshop document"),
     b"\xff\x0a": ("jxl", "a JPEG XL image"),
@@ -69,18 +75,23 @@ _KNOWN = {
     b"\x1aE\xdf\xa3": ("video", "a video"),
 }
 _MARKUP = {
-    b"<svg": ("svg", "an SVG drawing"),
-    b"<?xml": ("xml", "an XML file, perhaps an SVG drawing"),
+    b"<?xml": ("xml", "an XML file"),
     b"<!doctype": ("html", "an HTML page"),
     b"<html": ("html", "an HTML page"),
 }
+_SVG = re.compile(rb"(<\?xml[^>]*>|<!--.*?-->|<!doctype\s+svg[^>\[]*(\[.*?\]\s*)?>|\s+)*<svg[\s>/]", re.DOTALL)
 _HEVC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
 _CONTAINER_BRANDS = frozenset({b"mif1", b"msf1"})
 _AV1_BRANDS = frozenset({b"avif", b"avis"})
 
 
+def kind_of(format: str) -> Kind:
+    """How a format that `sniff` told is named outside."""
+    return FORMATS.get(format) or DOCUMENTS[format]
+
+
 def sniff(head: bytes) -> str:
-    """The format of a file that starts with `head`: a key of `FORMATS`.
+    """The format of a file that starts with `head`: a key of `FORMATS` or of `DOCUMENTS`.
 
     Args:
         head: The first `HEAD_BYTES` bytes, or the whole file if it is shorter.
@@ -96,6 +107,8 @@ def sniff(head: bytes) -> str:
     if head[4:8] == b"ftyp":
         return _sniff_boxes(head)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if _SVG.match(text):
+        return "svg"
     for start, (name, words) in (*_KNOWN.items(), *_MARKUP.items()):
         if (text if start in _MARKUP else head).startswith(start):
             raise _unsupported(name, words)

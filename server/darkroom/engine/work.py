@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from darkroom_tools.base import Inference
+from darkroom_tools.base import File, Image, Inference
 from darkroom_tools.errors import Cancelled
 
 if TYPE_CHECKING:
@@ -24,7 +24,12 @@ class Work:
         report: Takes the progress of the whole plan, at most ten times a second and never falling.
         infer: Runs a model.
         installed: Ids of the models that can run.
+
+    Attributes:
+        encode: Encodes a picture for a tool; whoever runs the plan sets it.
     """
+
+    encode: Callable[[Image], File]
 
     def __init__(
         self,
@@ -107,6 +112,11 @@ class Stage:
     def installed(self, model: str) -> bool:
         """Whether the model's file and ONNX Runtime are there."""
         return model in self._work.installed
+
+    def encode(self, image: Image) -> File:
+        """Encode a picture now, by its `encoding`."""
+        self._work.check()
+        return self._work.encode(image)
 
     def infer(self, model: str, inputs: "Sequence[np.ndarray]") -> Inference:
         """Run a model on input arrays in its own order."""

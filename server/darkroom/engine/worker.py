@@ -1,6 +1,6 @@
 """The process that touches pixels: confines itself, then runs one plan after the other until it is replaced.
 
-Messages from the pool: `{"type": "plan", "plan", "inputs", "models", "seconds"}`, `{"type": "cancel"}`, and the
+Messages from the pool: `{"type": "plan", "plan", "inputs", "names", "models", "seconds"}`, `{"type": "cancel"}`, and the
 answer to an inference, `{"type": "inferred", "reply" | "error"}`. What goes back stands in `messages`. A second thread
 receives, so that a cancel arrives while the main thread is inside native code.
 """
@@ -159,7 +159,8 @@ class _Worker:
         plan = Plan.from_wire(order["plan"])
         paths = [self._folder / "in" / name for name in order["inputs"]]
         try:
-            outcome = run_plan(plan, paths, self._folder / "out", self._limits, work, self._tools)
+            out = self._folder / "out"
+            outcome = run_plan(plan, paths, out, self._limits, work, self._tools, order["names"])
             return _done(outcome)
         except DarkroomError as error:
             return _failed(error)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,8 +73,9 @@ class LocalExecutor:
         digests: Sequence[str],
         emit: Emit = lambda _: None,
         wall_seconds: float | None = None,
+        names: Sequence[str] = (),
     ) -> Finished:
-        """Run a plan on stored inputs and store its outputs.
+        """Run a plan on stored inputs and store its outputs; `names` are those of the inputs' files.
 
         Cancelling the awaiting task stops the work, and then nothing is stored.
 
@@ -85,7 +87,7 @@ class LocalExecutor:
         def store(outcome: Outcome) -> Finished:
             return Finished(outcome, tuple(self._adopt(output.path) for output in outcome.outputs))
 
-        return await self._run(plan, digests, store, emit, wall_seconds)
+        return await self._run(plan, digests, store, emit, wall_seconds, names)
 
     async def render(self, plan: Plan, digests: Sequence[str]) -> tuple[bytes, Picture]:
         """The bytes of a plan's first output; nothing is stored.
@@ -107,6 +109,7 @@ class LocalExecutor:
         collect: Callable[[Outcome], T],
         emit: Emit,
         wall_seconds: float | None,
+        names: Sequence[str] = (),
     ) -> T:
         for digest in digests:
             if await self._is_quarantined(digest):
@@ -116,13 +119,13 @@ class LocalExecutor:
                     quarantined=True,
                 )
         paths = [self._path_of(digest) for digest in digests]
-        rising = _rising(emit)
+        run = partial(self._pool.run, plan, paths, collect, emit=_rising(emit), names=names, wall_seconds=wall_seconds)
         try:
-            return await self._pool.run(plan, paths, collect, emit=rising, wall_seconds=wall_seconds)
+            return await run()
         except ProcessingCrashed as error:
             log.warning("a plan crashed and is tried once more: %s", error)
         try:
-            return await self._pool.run(plan, paths, collect, emit=rising, wall_seconds=wall_seconds, fresh=True)
+            return await run(fresh=True)
         except WorkerDied:
             for digest in dict.fromkeys(digests):
                 await self._on_death(digest)

@@ -87,7 +87,8 @@ class Item:
         sources: Handles of the inputs, in the same order.
         names: File names of the inputs, in the same order.
         new: Those of `sources` that are recorded with the result; the others are in the library already.
-        key: What the answer is filed under: equal for equal steps, bytes, version and models.
+        key: What the answer is filed under: equal for equal steps, bytes, version and models, and for equal names
+            where the result holds them.
         error: Why it cannot run: `{"code", "error", "details"}`.
     """
 
@@ -155,7 +156,9 @@ def make_request(
     used = {model: models[model] for model in tool.models if model in models}
     handles: dict[str, str] = {}
     items = [
-        Item(error=images.to_wire()) if isinstance(images, DarkroomError) else _item(plan, images, used, handles)
+        Item(error=images.to_wire())
+        if isinstance(images, DarkroomError)
+        else _item(plan, images, used, handles, named=tool.named)
         for images in resolved
     ]
     return Request(plan, items, tool.read_only, limits.model_seconds if tool.models else limits.tool_seconds)
@@ -171,18 +174,24 @@ def _plan(tool: Tool, call: Call) -> Plan:
 
 
 def _item(
-    plan: Plan, images: Mapping[str, Sequence[Resolved]], models: Mapping[str, str], handles: dict[str, str]
+    plan: Plan,
+    images: Mapping[str, Sequence[Resolved]],
+    models: Mapping[str, str],
+    handles: dict[str, str],
+    *,
+    named: bool,
 ) -> Item:
     inputs = [image for values in images.values() for image in values]
     for image in inputs:
         if image.handle is None and image.sha256 not in handles:
             handles[image.sha256] = new_id("img")
     digests = [image.sha256 for image in inputs]
-    filed = json.dumps([plan.digest(digests), __version__, models], sort_keys=True)
+    names = [image.name for image in inputs]
+    filed = json.dumps([plan.digest(digests), __version__, models, *([names] if named else [])], sort_keys=True)
     return Item(
         inputs=digests,
         sources=[image.handle or handles[image.sha256] for image in inputs],
-        names=[image.name for image in inputs],
+        names=names,
         new=sorted({handles[image.sha256] for image in inputs if image.handle is None}),
         key=hashlib.sha256(filed.encode()).hexdigest(),
     )

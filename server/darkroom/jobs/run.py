@@ -100,7 +100,11 @@ class Run:
         entry: Entry
         try:
             finished = await self._executor.run(
-                self.request.plan, item.inputs, lambda progress: self._advance(number, progress), self.request.wall
+                self.request.plan,
+                item.inputs,
+                lambda progress: self._advance(number, progress),
+                self.request.wall,
+                item.names,
             )
             entry = Made.of(finished.outcome, finished.digests)
         except Exception as error:

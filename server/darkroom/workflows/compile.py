@@ -34,6 +34,7 @@ def compile_workflow(document: WorkflowDocument, identifier: str, tools: Mapping
         InvalidSettings: With the path into the document, such as `steps[1].settings.width`.
     """
     chosen = [_step_tool(step, tools, f"steps[{n}].tool") for n, step in enumerate(document.steps)]
+    _check_order(chosen)
     settings = _inputs_model(document, chosen)
     _check_with_samples(document, chosen, settings)
     chain = " → ".join(tool.id for tool in chosen)
@@ -51,7 +52,8 @@ def compile_workflow(document: WorkflowDocument, identifier: str, tools: Mapping
         description=summary,
         settings=settings,
         inputs=(ImageInput("image", "image"),),
-        output="image",
+        output=chosen[-1].output,
+        named=any(tool.named for tool in chosen),
         models=tuple(dict.fromkeys(model for tool in chosen for model in tool.models)),
         expand=expand,
     )
@@ -91,6 +93,14 @@ def _step_tool(step: PipelineStep, tools: Mapping[str, Tool], path: str) -> Tool
             nearest=near,
         )
     return tool
+
+
+def _check_order(chosen: Sequence[Tool]) -> None:
+    """What makes a file that is no picture can only come last."""
+    for n, tool in enumerate(chosen[:-1]):
+        if tool.output == "file":
+            path = f"steps[{n}].tool"
+            raise InvalidSettings(f"{path}: {tool.id} makes a file that is no picture; it must be last.", field=path)
 
 
 def _field_of(tool: Tool, name: str) -> FieldInfo | None:

@@ -1,0 +1,4 @@
+"""Adjustments.
+
+Light, colour and sharpness.
+"""

@@ -1,0 +1,4 @@
+"""Layout & Composition.
+
+Several pictures in one, one picture in several, and frames around them.
+"""
