@@ -71,8 +71,9 @@ def pixels_of(image: Image) -> np.ndarray:
 
 
 def read_back(path: Path) -> Pillow.Image:
-    """A file as Pillow reads it, whole."""
-    with Pillow.open(path) as image:
+    """A file as Pillow itself reads it, whole: a plugin for HEIC that some library registers has no AV1."""
+    Pillow.init()
+    with Pillow.open(path, formats=[name for name in Pillow.ID if name != "HEIF"]) as image:
         image.load()
     return image
 

@@ -57,7 +57,13 @@ class ScriptedJobs:
         return ItemResult(sources=[image], images=[made], kept=["icc"], removed=["exif", "gps"])
 
     async def accept(
-        self, principal: Principal, tool: Tool, arguments: Mapping[str, Any], *, each: str | None = None
+        self,
+        principal: Principal,
+        tool: Tool,
+        arguments: Mapping[str, Any],
+        *,
+        each: str | None = None,
+        archive: bool = False,
     ) -> Job:
         values = [dict(arguments, **{each: value}) for value in arguments[each]] if each else [dict(arguments)]
         images: list[str] = []

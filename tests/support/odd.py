@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-__all__ = ["ODD_PICTURES", "TEST_PHOTO", "TINY_PICTURE", "UNREADABLE", "endless_picture"]
+__all__ = ["ODD_PICTURES", "TEST_DOCUMENTS", "TEST_PHOTO", "TINY_PICTURE", "UNREADABLE", "endless_picture"]
 
 
 def _noise(*shape: int, top: int = 256, kind: Any = np.uint8) -> np.ndarray:
@@ -61,6 +61,14 @@ TEST_PHOTO = _saved(_smooth(160, 120), "JPEG", quality=92)
 
 TINY_PICTURE = _saved(_smooth(24, 18).quantize(8), "GIF")
 """For what is called very often."""
+
+TEST_DOCUMENTS: Mapping[str, bytes] = MappingProxyType(
+    {
+        "svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"><circle cx="20" cy="15" r="9"/></svg>',
+        "pdf": _saved(_smooth(60, 80), "PDF"),
+    }
+)
+"""A small file of each kind that is no picture."""
 
 _MAKERS: dict[str, Callable[[], bytes]] = {
     "one pixel": lambda: _saved(Image.fromarray(_noise(1, 1, 3)), "PNG"),

@@ -1,6 +1,7 @@
 """Darkroom as a user starts it: the command, and a server of its own."""
 
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -53,6 +54,25 @@ def serving(where: Path, *options: str, env: dict[str, str] | None = None) -> It
     finally:
         process.terminate()
         process.communicate(timeout=60)
+
+
+def on_terminal(*words: object, cwd: Path) -> str:
+    """What a command draws on a terminal's standard error."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, words)], cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=follower
+    )
+    os.close(follower)
+    drawn = b""
+    try:
+        while chunk := os.read(leader, 4096):
+            drawn += chunk
+    except OSError:  # Linux says so when the last process has closed a terminal
+        pass
+    finally:
+        os.close(leader)
+    assert process.wait(60) == 0
+    return drawn.decode()
 
 
 def files_under(folder: Path, besides: Sequence[str] = ()) -> set[str]:

@@ -4,10 +4,12 @@
 DarkroomError            code              HTTP status
 ├── InvalidSettings      INVALID_SETTINGS  400
 ├── InvalidImage         INVALID_IMAGE     400
+├── UnsafeSvg            UNSAFE_SVG        400
 ├── UnsupportedFormat    UNSUPPORTED_FORMAT 415
 ├── LimitExceeded        IMAGE_TOO_LARGE … 413   (code given by the limit)
-├── OutputTooLarge       OUTPUT_TOO_LARGE  400
+├── OutputTooLarge       OUTPUT_TOO_LARGE, TOO_MANY_OUTPUTS 400
 ├── ImageTooComplex      IMAGE_TOO_COMPLEX 422
+├── PdfEncrypted         PDF_ENCRYPTED     422
 ├── ProcessingFailed     PROCESSING_FAILED 422
 │   ├── ProcessingTimeout  PROCESSING_TIMEOUT
 │   ├── ProcessingCrashed  PROCESSING_CRASHED
@@ -82,6 +84,13 @@ class InvalidImage(DarkroomError):
     status = 400
 
 
+class UnsafeSvg(DarkroomError):
+    """The SVG holds what no drawing needs and attacks use, such as entities."""
+
+    code = "UNSAFE_SVG"
+    status = 400
+
+
 class UnsupportedFormat(DarkroomError):
     """The bytes, or the format asked for, are of a type that this build does not read or write."""
 
@@ -93,7 +102,7 @@ class LimitExceeded(DarkroomError):
     """An input is over a limit; `code` names which: IMAGE_TOO_LARGE, FILE_TOO_LARGE, TOO_MANY_FRAMES, …"""
 
     code = "IMAGE_TOO_LARGE"
-    other_codes = ("FILE_TOO_LARGE", "METADATA_TOO_LARGE", "TOO_MANY_FRAMES")
+    other_codes = ("FILE_TOO_LARGE", "METADATA_TOO_LARGE", "TOO_MANY_FRAMES", "TOO_MANY_PAGES")
     status = 413
 
 
@@ -101,6 +110,7 @@ class OutputTooLarge(DarkroomError):
     """The settings ask for a result over the output limits."""
 
     code = "OUTPUT_TOO_LARGE"
+    other_codes = ("TOO_MANY_OUTPUTS",)
     status = 400
 
 
@@ -108,6 +118,13 @@ class ImageTooComplex(DarkroomError):
     """The file is small but built to be expensive (many scans, huge compressed text)."""
 
     code = "IMAGE_TOO_COMPLEX"
+    status = 422
+
+
+class PdfEncrypted(DarkroomError):
+    """The PDF opens with a password only."""
+
+    code = "PDF_ENCRYPTED"
     status = 422
 
 

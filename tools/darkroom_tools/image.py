@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
+from darkroom_tools.kit.metadata_changes import MetadataChange
 from darkroom_tools.native import pyvips
 
-__all__ = ["Archive", "Encoding", "Entry", "File", "Format", "Image", "Original", "Source"]
+__all__ = ["Archive", "Encoding", "Entry", "File", "Format", "Image", "Original", "Palette", "Source"]
 
 Format = Literal["jpeg", "png", "webp", "avif", "tiff", "gif", "heif"]
 """Formats that the core reads and writes. `heif` is AV1 in a HEIF container."""
@@ -55,6 +56,26 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Palette:
+    """How the colours of a GIF are chosen. Where no frame has more than 255 colours, effort 4 without dither and
+    without tolerance writes every pixel as it is.
+
+    Attributes:
+        colors: At most so many; the power of two below counts.
+        dither: 0 for none to 1.
+        effort: 1 to 10, the time spent on choosing.
+        tolerance: How far colours may move for a frame to share the palette of the frame before it, in levels.
+        frame_tolerance: How far a pixel may be from the frame before it to be left as it was there, in levels.
+    """
+
+    colors: int = 256
+    dither: float = 1.0
+    effort: int = 3
+    tolerance: float = 3.0
+    frame_tolerance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Encoding:
     """How the result will be written; carried to the one final encode, so it is no pixel step.
 
@@ -64,12 +85,31 @@ class Encoding:
             100 means a palette.
         target_bytes: Largest wanted size; the encoder searches the best quality that fits and says if none does.
         background: `#RRGGBB` under transparent pixels where the format has no alpha.
+        formats: Candidates, instead of `format`: of those that can hold the picture, the one with the smallest file
+            is written. PNG is lossless among them.
+        effort: Time spent on a smaller file. `tight` gives a JPEG tables of its own, 1 to 7 % smaller for twice the
+            time; `small` takes mozjpeg's settings, and WebP's effort 4.
+        progressive: Whether a JPEG shows coarsely before all of it is there; an interlaced PNG would be much larger.
+        never_larger: Where a picture of the source's size would grow, the source's own bytes are written, with its
+            metadata changed as asked. The reply tells both sizes.
+        metadata: What to do with metadata, in order. A file whose pixels nobody touched keeps them byte by byte.
+        carry_metadata: Whether the source's metadata goes into a file that is encoded anew.
+        losses: Warnings about what decoding loses; they are true only of a file that is encoded anew.
+        palette: How a GIF's colours are chosen; None for the default, or what `quality` says.
     """
 
     format: Format | None = None
     quality: int | None = None
     target_bytes: int | None = None
     background: str = "#FFFFFF"
+    formats: tuple[Format, ...] = ()
+    effort: Literal["fast", "tight", "small"] = "fast"
+    progressive: bool = False
+    never_larger: bool = False
+    metadata: tuple[MetadataChange, ...] = ()
+    carry_metadata: bool = False
+    losses: tuple[str, ...] = ()
+    palette: Palette | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +156,18 @@ class Image:
 
     @property
     def original(self) -> Original | None:
-        """The file that holds exactly this picture; None once pixels or the wanted encoding differ from it."""
-        asked = self.encoding.format not in (None, self.source.format)
-        tuned = self.encoding.quality is not None or self.encoding.target_bytes is not None
-        untouched = self.pixels is self.source.pixels and not asked and not tuned
-        return self.source.original if untouched else None
+        """The file that holds exactly this picture; None once pixels or what is wanted of the file differ from it."""
+        return None if self.encoding.metadata else self.stored
+
+    @property
+    def stored(self) -> Original | None:
+        """The file that holds these pixels encoded as wanted, though its metadata may have to change; else None."""
+        plain = Encoding()
+        wanted = replace(
+            self.encoding, background=plain.background, metadata=(), carry_metadata=False, losses=plain.losses
+        )
+        same = wanted in (plain, Encoding(format=cast(Format, self.source.format)))
+        return self.source.original if same and self.pixels is self.source.pixels else None
 
     def reduced(self, scale: float) -> "pyvips.Image":
         """The pixels for a reduction to `scale` (0..1): at least twice that size, and cheaper to decode if possible."""
@@ -146,8 +193,17 @@ class Image:
         return self.with_pixels(stacked, frame_height=changed[0].height)
 
     def encode_as(self, **changes: Any) -> Self:
-        """Change how the result will be written: any field of `Encoding`."""
+        """Change how the result will be written: any field of `Encoding`. A format ends a choice among several."""
+        if "format" in changes:
+            changes = {"formats": (), **changes}
         return replace(self, encoding=replace(self.encoding, **changes))
+
+    def change_metadata(self, change: MetadataChange) -> Self:
+        """Add a change of metadata to those that are carried out when the file is written."""
+        changed = self.encode_as(metadata=(*self.encoding.metadata, change))
+        if self.stored is None or self.encoding.metadata:
+            return changed
+        return replace(changed, warnings=(), encoding=replace(changed.encoding, losses=self.warnings))
 
     def with_facts(self, **facts: Any) -> Self:
         """Add results that the reply shows beside the picture."""
@@ -191,7 +247,7 @@ class Entry:
     """
 
     name: str
-    read: Callable[[], bytes]
+    read: Callable[[], bytes | memoryview]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +256,7 @@ class Archive:
 
     Attributes:
         entries: The files in order.
-        facts: JSON-ready results beside it; the reply adds the names of the `files`.
+        facts: JSON-ready results beside it; the reply adds `fileCount` and the first names as `files`.
         warnings: Sentences for the caller.
         kept: Kinds of metadata that the sources had and the files have.
         removed: Kinds of metadata that the sources had and the files have not.

@@ -17,7 +17,9 @@ else:
 
     class _Late(ModuleType):
         def __getattr__(self, name: str) -> Any:
-            return getattr(importlib.import_module(self.__name__), name)
+            value = getattr(importlib.import_module(self.__name__), name)
+            setattr(self, name, value)
+            return value
 
     np = _Late("numpy")
     pyvips = _Late("pyvips")

@@ -1,10 +1,9 @@
 """Remove Background."""
 
 import re
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
-from pydantic.json_schema import SkipJsonSchema
 
 from darkroom_tools.base import Image, Run, Settings, tool
 from darkroom_tools.errors import InvalidSettings
@@ -20,6 +19,7 @@ from darkroom_tools.kit.pixels import (
     takes_alpha,
     white_level,
 )
+from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.native import np, pyvips
 from darkroom_tools.settings import nearest
 
@@ -56,10 +56,6 @@ def _color(value: str) -> str:
 def _color_or_transparent(value: str) -> str:
     return value if value == "transparent" else _color(value)
 
-
-T = TypeVar("T")
-Unpublished = Annotated[T, SkipJsonSchema()]
-"""Accepted for callers that know it, but left out of the schema, since the other settings say as much."""
 
 # Checked in code instead of by enum and pattern: in the schema those would cost more than all other words together.
 Model = Annotated[str, AfterValidator(_known_model)]

@@ -40,8 +40,8 @@ def compress(image: Image, settings: Compress) -> Image:
     if settings.format is not None:
         image = image.encode_as(format=settings.format)
     if settings.target_size_kb is None:
-        return image.encode_as(quality=settings.quality, target_bytes=None)
+        return image.encode_as(quality=settings.quality, target_bytes=None, effort="tight")
     if settings.mode == "quality":
         ignored = image.warn("'targetSizeKB' was ignored, because 'mode' is 'quality'.")
-        return ignored.encode_as(quality=settings.quality, target_bytes=None)
+        return ignored.encode_as(quality=settings.quality, target_bytes=None, effort="tight")
     return image.encode_as(quality=None, target_bytes=max(1, int(settings.target_size_kb * KILOBYTE)))

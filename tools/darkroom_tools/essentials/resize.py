@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from darkroom_tools.base import Image, Settings, tool
 from darkroom_tools.errors import ProcessingFailed
 from darkroom_tools.kit.geometry import MAX_SIDE, check_output, proportional, rounded
-from darkroom_tools.kit.pixels import premultiplied, takes_alpha, white_level, with_alpha
+from darkroom_tools.kit.pixels import premultiplied, resized, takes_alpha, white_level, with_alpha
 from darkroom_tools.kit.presets import social_preset
 from darkroom_tools.native import pyvips
 
@@ -132,7 +132,7 @@ def _scale(frame: "pyvips.Image", width: int, height: int) -> "pyvips.Image":
     """Exactly `width` × `height`, with Lanczos down and bicubic up."""
     if (frame.width, frame.height) == (width, height):
         return frame
-    return premultiplied(frame, lambda p: p.resize(width / frame.width, vscale=height / frame.height))
+    return premultiplied(frame, lambda p: resized(p, width, height))
 
 
 def _place(frame: "pyvips.Image", width: int, height: int) -> "pyvips.Image":

@@ -14,6 +14,7 @@ __all__ = [
     "as_color",
     "color_bands",
     "first_frame",
+    "frame_at",
     "masked",
     "paint",
     "premultiplied",
@@ -25,14 +26,15 @@ __all__ = [
     "with_alpha",
 ]
 
-ALPHA_FORMATS: Final = frozenset({"png", "webp", "avif", "heif", "tiff", "gif"})
+# Photos in HEIC are written as JPEG; every other format that is only read becomes a PNG.
+OPAQUE_FORMATS: Final = frozenset({"jpeg", "heic"})
 SUBLINES: Final = 8
 MASK_ROWS: Final = 64
 
 
 def takes_alpha(image: Image) -> bool:
     """Whether the format in which the picture will be written can hold alpha."""
-    return (image.encoding.format or image.source.format) in ALPHA_FORMATS
+    return (image.encoding.format or image.source.format) not in OPAQUE_FORMATS
 
 
 def white_level(pixels: "pyvips.Image") -> int:
@@ -59,9 +61,14 @@ def as_color(pixels: "pyvips.Image") -> "pyvips.Image":
 
 def first_frame(image: Image) -> Image:
     """The picture as a still: its first frame, without a trace of the animation."""
+    return frame_at(image, 0)
+
+
+def frame_at(image: Image, number: int) -> Image:
+    """One frame as a still, counted from 0."""
     if image.frames == 1:
         return image
-    still = image.pixels.crop(0, 0, image.width, image.height).copy()
+    still = image.pixels.crop(0, number * image.height, image.width, image.height).copy()
     for name in ("page-height", "n-pages", "delay", "loop", "gif-delay", "gif-loop"):
         still.remove(name)
     return replace(image, pixels=still, reload=None)
@@ -73,11 +80,26 @@ def as_array(pixels: "pyvips.Image") -> "np.ndarray":
 
 
 def resized(pixels: "pyvips.Image", width: int, height: int, kernel: str = "lanczos3") -> "pyvips.Image":
-    """The pixels at exactly that size, whatever their ratio."""
-    if (pixels.width, pixels.height) == (width, height):
-        return pixels
-    scaled = pixels.resize(width / pixels.width, vscale=height / pixels.height, kernel=kernel)
-    return scaled.gravity("north-west", width, height, extend="copy")
+    """The pixels at exactly that size, whatever their ratio; alpha, if any, premultiplied.
+
+    The middle of the picture stays its middle. libvips' own `resize` does not keep it when it enlarges: everything
+    moves half a pixel to the right and down.
+    """
+    across, down = width / pixels.width, height / pixels.height
+    if across < 1 or down < 1:
+        pixels = pixels.resize(min(across, 1), vscale=min(down, 1), kernel=kernel)
+    if across > 1 or down > 1:
+        across, down = max(across, 1), max(down, 1)
+        pixels = pixels.affine(
+            [across, 0, 0, down],
+            interpolate=pyvips.Interpolate.new("bilinear" if kernel == "linear" else "bicubic"),
+            oarea=[0, 0, width if across > 1 else pixels.width, height if down > 1 else pixels.height],
+            odx=(across - 1) / 2,
+            ody=(down - 1) / 2,
+            extend="copy",
+            premultiplied=True,
+        )
+    return pixels.gravity("north-west", width, height, extend="copy")
 
 
 def premultiplied(pixels: "pyvips.Image", change: "Callable[[pyvips.Image], pyvips.Image]") -> "pyvips.Image":

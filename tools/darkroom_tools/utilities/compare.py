@@ -7,7 +7,7 @@ from pydantic import Field
 
 from darkroom_tools.base import Image, Settings, tool
 from darkroom_tools.kit.geometry import check_output
-from darkroom_tools.kit.pixels import first_frame, premultiplied, with_alpha
+from darkroom_tools.kit.pixels import first_frame, premultiplied, resized, with_alpha
 from darkroom_tools.native import pyvips
 
 
@@ -35,7 +35,7 @@ def compare(image: Image, target: Image, settings: Compare) -> Image:
     alpha = image.has_alpha or target.has_alpha
     first, second = _comparable(image, alpha), _comparable(target, alpha)
     if (second.width, second.height) != (width, height):
-        second = premultiplied(second, lambda p: p.resize(width / p.width, vscale=height / p.height))
+        second = premultiplied(second, lambda p: resized(p, width, height))
     changed = _changed(first, second, settings.diff_threshold).copy_memory()
     count = round(changed.avg() * width * height / 255)
     if settings.mode == "diff":

@@ -1,0 +1,51 @@
+"""Colour laid on a picture through masks, touching no pixel outside them."""
+
+from collections.abc import Sequence
+
+from darkroom_tools.image import Image
+from darkroom_tools.kit.color import Rgba, ink
+from darkroom_tools.kit.geometry import Box
+from darkroom_tools.kit.pixels import as_color, paint
+from darkroom_tools.native import pyvips
+
+__all__ = ["overlap", "stamp"]
+
+
+def overlap(width: int, height: int, left: int, top: int, image: Image) -> Box | None:
+    """The part of a `width` × `height` rectangle at `left`, `top` that lies in a frame of the picture.
+
+    The answer is in coordinates of the frame; None if nothing of it is there.
+    """
+    first_x, first_y = max(0, left), max(0, top)
+    seen_width = min(image.width, left + width) - first_x
+    seen_height = min(image.height, top + height) - first_y
+    return Box(first_x, first_y, seen_width, seen_height) if min(seen_width, seen_height) > 0 else None
+
+
+def stamp(image: Image, coats: "Sequence[tuple[pyvips.Image, Rgba]]", left: int, top: int) -> Image:
+    """Paint coats of colour on every frame, one after the other; what lies beyond the picture is cut off.
+
+    Args:
+        image: May be streamed: its pixels are read once, in order.
+        coats: 8-bit masks, all of one size, with what is painted through each; the colour's alpha counts.
+        left: Where the masks' left edge goes, in pixels of a frame; may be negative.
+        top: Where their upper edge goes.
+    """
+    pixels = image.pixels
+    if any(not color.red == color.green == color.blue for _, color in coats):
+        pixels = as_color(pixels)
+    area = overlap(coats[0][0].width, coats[0][0].height, left, top, image)
+    if area is None:
+        return image.with_pixels(pixels)
+    still = image.frames == 1
+    # All frames share one strip, so that the work stays one operation however many there are.
+    where = (area.left, area.top if still else 0)
+    part = pixels.crop(*where, area.width, area.height if still else pixels.height)
+    for mask, color in coats:
+        seen = mask.crop(area.left - left, area.top - top, area.width, area.height)
+        if color.alpha < 255:
+            seen = (seen * (color.alpha / 255)).rint().cast("uchar")
+        if not still:
+            seen = seen.embed(0, area.top, area.width, image.height).replicate(1, image.frames)
+        part = paint(part, seen, ink(part, color)[1])
+    return image.with_pixels(pixels.insert(part, *where))
