@@ -61,6 +61,14 @@ class Darkroom:
             models=self.models,
             require_sandbox=config.require_sandbox,
         )
+        self.vector = Pool(
+            workers=1,
+            run_dir=where.run / "vector",
+            limits=self.limits,
+            require_sandbox=config.require_sandbox,
+            kind="vector",
+            forks=self.pool.forks,
+        )
         quarantine = Quarantine(self.database)
         self.executor = LocalExecutor(
             self.pool,
@@ -68,6 +76,7 @@ class Darkroom:
             adopt=self.blobs.adopt,
             on_death=quarantine.add,
             is_quarantined=quarantine.holds,
+            vector=self.vector,
         )
         self.library = Library(self.database, self.blobs)
         fetcher = Fetcher(FetchLimits(bytes=file_bytes)) if config.fetch else None
@@ -92,7 +101,8 @@ class Darkroom:
 
     def health(self) -> dict[str, Any]:
         """What `/api/health` says; asks nobody who might be busy."""
-        return {"status": "ok", "version": __version__, "sandbox": self.pool.sandbox, "workers": self.pool.stats()}
+        workers = {"workers": self.pool.stats(), "vectorWorkers": self.vector.stats()}
+        return {"status": "ok", "version": __version__, "sandbox": self.pool.sandbox, **workers}
 
     async def keep_house(self) -> None:
         """Forget old jobs and drop bytes that nothing needs, soon after the start and then daily; never returns."""
@@ -124,6 +134,7 @@ async def open_darkroom(config: Config | None = None, *, alone: bool = True) -> 
         await room.workflows.load()
         running.push_async_callback(room.models.aclose)
         await running.enter_async_context(room.pool)
+        await running.enter_async_context(room.vector)
         await running.enter_async_context(room.jobs)
         keeping = asyncio.create_task(room.keep_house())
         running.callback(keeping.cancel)

@@ -114,6 +114,7 @@ def _examine(where: DataDir) -> Iterator[Finding]:
     pid = running_pid(where)
     yield Finding("server", f"process {pid} runs" if pid else "none runs; `darkroom mcp` starts one when needed")
     yield _imaging()
+    yield _documents()
     yield _sandbox()
     has_runtime = importlib.util.find_spec("onnxruntime") is not None
     yield Finding(
@@ -144,6 +145,17 @@ def _imaging() -> Finding:
     except (ImportError, OSError) as error:
         fix = "Reinstall: uv tool install --reinstall darkroom-mcp"
         return Finding("libvips", f"cannot be loaded: {error}", fix, broken=True)
+
+
+def _documents() -> Finding:
+    try:
+        import pypdfium2
+        import pyvips
+
+        svg = "SVG is drawn" if pyvips.type_find("VipsOperation", "svgload_buffer") else "no SVG in this libvips"
+        return Finding("SVG and PDF", f"{svg}; PDFium {pypdfium2.PDFIUM_INFO.build}")
+    except (ImportError, OSError) as error:
+        return Finding("SVG and PDF", f"cannot be read: {error}", "Reinstall: uv tool install --reinstall darkroom-mcp")
 
 
 def _fail(text: str) -> int:

@@ -30,7 +30,7 @@ from darkroom_tools.kit.clean import clean_name, clean_text
 __all__ = ["Intake", "Resolved", "too_large"]
 
 DATA_URI_BYTES: Final = 2_500_000
-_DATA_URI: Final = re.compile(r"data:image/[a-z0-9.+-]+(;[a-z0-9=.+-]+)*;base64,", re.IGNORECASE)
+_DATA_URI: Final = re.compile(r"data:(image/[a-z0-9.+-]+|application/pdf)(;[a-z0-9=.+-]+)*;base64,", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _IMAGES: Final = "darkroom://images/"
 _LONGEST_PATH: Final = 4_096
@@ -246,7 +246,9 @@ class Intake:
     async def _from_data(self, principal: Principal, uri: str) -> Resolved:
         head = _DATA_URI.match(uri)
         if head is None:
-            raise InvalidSettings(f"A data URI must start with data:image/…;base64, here. {self._doors(principal)}")
+            raise InvalidSettings(
+                f"A data URI must start with data:image/…;base64, or data:application/pdf;base64, here. {self._doors(principal)}"
+            )
         if len(uri) > DATA_URI_BYTES * 4 // 3 + 1_000:
             raise self._data_too_large(principal)
 

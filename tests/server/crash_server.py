@@ -1,7 +1,7 @@
 """A small server for the crash tests, run as `python crash_server.py FOLDER MODE NAME`; it says what it did.
 
-Modes: `singles` accepts and runs calls until it is killed, `batch` accepts one batch of 40 images and runs it,
-`drain` accepts nothing and ends once every job has ended.
+Modes: `singles` accepts and runs calls until it is killed, `batch` accepts one batch of 40 images and runs it, `zip`
+wants its results as a ZIP too, `drain` accepts nothing and ends once every job has ended.
 """
 
 import asyncio
@@ -43,7 +43,12 @@ class Executor:
         self.blobs = blobs
 
     async def run(
-        self, plan: Plan, digests: Sequence[str], emit: Callable[[Progress], None], wall: float | None = None
+        self,
+        plan: Plan,
+        digests: Sequence[str],
+        emit: Callable[[Progress], None],
+        wall: float | None = None,
+        names: Sequence[str] = (),
     ) -> Any:
         emit(Progress(0.5))
         await asyncio.sleep(0.01)
@@ -87,9 +92,9 @@ async def main(folder: Path, mode: str, name: str) -> None:
             if mode == "singles":
                 numbers = itertools.count()
                 await asyncio.gather(*(accept_singles(jobs, folder, name, numbers) for _ in range(4)))
-            elif mode == "batch":
+            elif mode in ("batch", "zip"):
                 values = [picture(folder, f"{name}-{n}") for n in range(40)]
-                job = await jobs.accept(ANN, tint, {"image": values}, each="image")
+                job = await jobs.accept(ANN, tint, {"image": values}, each="image", archive=mode == "zip")
                 say("accepted", job.id)
             waiting = sa.select(sa.func.count()).where(table.c.finished_at.is_(None))
             while await database.read(lambda c: c.execute(waiting).scalar_one()):

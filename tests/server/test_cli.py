@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from support.onnx_models import times
-from support.processes import COMMAND, PHOTOS, darkroom, files_under
+from support.processes import COMMAND, PHOTOS, darkroom, files_under, on_terminal
 
 from darkroom.lock import running_pid
 from darkroom.paths import DataDir
@@ -141,25 +141,6 @@ def test_a_handle_is_a_picture_too(data: Path, desk: Path) -> None:
     assert done.returncode == 0, done.stderr
     with Image.open(desk / f"{handle}-rotate.jpg") as image:
         assert (image.width, image.height) == (60, 90)
-
-
-def on_terminal(*words: object, cwd: Path) -> str:
-    """What a command draws on a terminal's standard error."""
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, words)], cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=follower
-    )
-    os.close(follower)
-    drawn = b""
-    try:
-        while chunk := os.read(leader, 4096):
-            drawn += chunk
-    except OSError:  # Linux says so when the last process has closed a terminal
-        pass
-    finally:
-        os.close(leader)
-    assert process.wait(60) == 0
-    return drawn.decode()
 
 
 def test_a_bar_shows_on_a_terminal_how_far_it_is_and_leaves_nothing(data: Path, desk: Path) -> None:

@@ -7,9 +7,11 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,22 @@ def test_a_batch_survives_five_kills_and_repeats_only_what_was_under_way(tmp_pat
     assert len(ran) == 40
     assert sum(ran.values()) <= 40 + KILLS * 3
     assert query(tmp_path, "SELECT count(*), count(DISTINCT parent) FROM images WHERE tool = 'tint'") == [(40, 40)]
+    check_files(tmp_path)
+
+
+def test_the_zip_of_a_batch_is_made_once_however_often_its_server_is_killed(tmp_path: Path) -> None:
+    crash(tmp_path, "zip", "picture", lambda s: s.wait_for("ran", 15))
+    while query(tmp_path, "SELECT count(*) FROM job_items")[0][0] < 38:  # the last kill comes while it is packed
+        forget_attempts(tmp_path)
+        left = 40 - query(tmp_path, "SELECT count(*) FROM job_items")[0][0]
+        crash(tmp_path, "drain", "drain", partial(Server.wait_for, word="ran", count=left))
+    forget_attempts(tmp_path)
+    drain(tmp_path)
+    [(digest,)] = query(tmp_path, "SELECT sha256 FROM images WHERE format = 'zip'")
+    with zipfile.ZipFile(tmp_path / "blobs" / digest[:2] / digest[2:4] / digest) as archive:
+        assert archive.testzip() is None
+        names = {info.filename for info in archive.infolist()}
+    assert names == {"_report.json", *(f"picture-{n}.png" for n in range(40))}
     check_files(tmp_path)
 
 

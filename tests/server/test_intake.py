@@ -287,13 +287,26 @@ async def test_the_type_comes_from_the_bytes_and_not_from_the_name(house: House,
 
 
 @pytest.mark.parametrize(
-    "data", [b"#!/bin/sh\nrm -rf /\n" * 9, b"<svg xmlns='x'></svg>" * 9, b"\0" * 100, gzip.compress(b"\0" * 10**6)]
+    "data", [b"#!/bin/sh\nrm -rf /\n" * 9, b"<math xmlns='x'></math>" * 9, b"\0" * 100, gzip.compress(b"\0" * 10**6)]
 )
 async def test_bytes_of_no_known_type_are_refused_and_not_kept(house: House, data: bytes) -> None:
     (house.root / "photo.png").write_bytes(data)
     with pytest.raises(UnsupportedFormat) as caught:
         await house.resolve("photo.png")
     assert caught.value.details["field"] == "image" and house.stored() == []
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "format"),
+    [(b"<svg xmlns='x'></svg>", "image/svg+xml", "svg"), (b"%PDF-1.7\n", "application/pdf", "pdf")],
+)
+async def test_drawings_and_pdfs_come_in_as_files_and_as_data_uris(
+    house: House, data: bytes, kind: str, format: str
+) -> None:
+    (house.root / "document").write_bytes(data)
+    assert (await house.resolve("document")).format == format
+    resolved = await house.resolve(f"data:{kind};base64,{base64.b64encode(data).decode()}")
+    assert (resolved.format, resolved.name) == (format, f"image.{format}")
 
 
 async def test_an_empty_file_is_refused(house: House) -> None:

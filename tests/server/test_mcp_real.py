@@ -12,6 +12,7 @@ import pytest
 import skimage.data
 from mcp import Client
 from mcp_types import BlobResourceContents, ImageContent
+from support.calls import example_with
 from support.mcp_room import socket_transport
 
 from darkroom.app import Darkroom, open_darkroom
@@ -104,8 +105,7 @@ async def test_every_read_only_tool_leaves_the_store_as_it_was(connect: Connect,
         assert reports
         before = await stored(darkroom)
         for tool in reports:
-            images = {i.name: ["woman.jpg"] if i.many else "woman.jpg" for i in tool.inputs if i.required}
-            result = await client.call_tool(tool.name, {**images, **tool.example})
+            result = await client.call_tool(tool.name, example_with(tool, "woman.jpg"))
             assert not result.is_error
     assert await stored(darkroom) == before
 

@@ -498,7 +498,7 @@ async def main(run_dir, photo):
         while pool.idle < 2:
             await asyncio.sleep(0.01)
         children = [slot._child.pid for slot in pool._slots]
-        pids = lambda _: print(*children, pool._forks._process.pid, flush=True)
+        pids = lambda _: print(*children, pool.forks._process.pid, flush=True)
         await result_of(pool, one_step("hang"), [photo], pids, 600)
 
 asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
@@ -516,7 +516,7 @@ async def main(run_dir, photo):
         parent = (await result_of(pool, one_step("process"), [photo]))[0].report["values"]["parent"]
         for pid in ("self", parent):
             maps = Path(f"/proc/{pid}/maps").read_text()
-            print([word for word in ("vips", "numpy", "onnxruntime") if word in maps])
+            print([word for word in ("vips", "numpy", "onnxruntime", "pdfium", "zxing") if word in maps])
             print(len(list(Path(f"/proc/{pid}/task").iterdir())) if pid != "self" else 1)
     print([name for name in ("pyvips", "numpy", "onnxruntime", "PIL") if name in sys.modules])
 

@@ -4,7 +4,8 @@ The order is fixed: size, type by leading bytes, pre-scan of the container, head
 limits on what the header says, and only then pixels, which stay lazy until the one encode.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ from darkroom.engine.colour import normalise, read_profile
 from darkroom.engine.encode import Encoded, encode_image
 from darkroom.engine.failures import explain, not_readable
 from darkroom.engine.fields import ICC, field
+from darkroom.engine.foreign import Foreign, is_foreign, open_foreign
 from darkroom.engine.limits import Limits
 from darkroom.engine.outcome import Picture
 from darkroom.engine.prescan import GPS_IFD, Prescan, prescan, tiff_tags
@@ -22,7 +24,7 @@ from darkroom.engine.sniff import DOCUMENTS, HEAD_BYTES, kind_of, sniff
 from darkroom_tools.errors import LimitExceeded, UnsupportedFormat
 from darkroom_tools.image import Image, Original, Source
 
-__all__ = ["Encoded", "describe", "encode_image", "open_file", "open_image"]
+__all__ = ["Encoded", "describe", "encode_image", "inspect_file", "open_file", "open_image"]
 
 MAX_PROFILE_BYTES = 4 * 1024 * 1024
 _LOADERS: Mapping[str, str] = {
@@ -39,6 +41,21 @@ _SAMPLE_BYTES = {"uchar": 1, "char": 1, "ushort": 2, "short": 2, "uint": 4, "int
 _METADATA_FIELDS = {"exif": "exif-data", "xmp": "xmp-data", "iptc": "iptc-data", "icc": ICC}
 # Without a mirror or a quarter turn that needs the last row first.
 _TOP_DOWN = frozenset({1, 2})
+
+
+def inspect_file(path: Path, limits: Limits) -> Picture:
+    """The facts of a file by its header; of no format are pixels decoded for them.
+
+    Raises:
+        DarkroomError: As `open_image`.
+    """
+    format, size = _sniff(path, limits)
+    if not is_foreign(format, sequence=_is_sequence(path)):
+        return describe(open_file(path, limits, sequential=True))
+    prescan(path, format, limits)
+    with _public_errors(format):
+        foreign = _admit(path, format, limits)
+    return Picture(format, kind_of(format).media_type, size, *foreign.upright_size, foreign.frames)
 
 
 def open_file(path: Path, limits: Limits, *, sequential: bool, name: str = "") -> Image | Original:
@@ -83,8 +100,14 @@ def open_image(path: Path, limits: Limits, *, sequential: bool, name: str = "") 
     if format in DOCUMENTS:
         raise UnsupportedFormat(f"The file is {format.upper()}, which is no picture yet.", got=format)
     seen = prescan(path, format, limits)
-    try:
+    with _public_errors(format):
         return _open(Original(format, size, path.read_bytes, name), path, seen, limits, sequential)
+
+
+@contextmanager
+def _public_errors(format: str) -> Iterator[None]:
+    try:
+        yield
     except MemoryError as error:
         raise explain(error, ()) from error
     except pyvips.Error as error:
@@ -102,20 +125,38 @@ def describe(image: Image | Original) -> Picture:
 
 def _open(original: Original, path: Path, seen: Prescan, limits: Limits, sequential: bool) -> Image:
     format = original.format
+    sequence = _is_sequence(path)
+    if is_foreign(format, sequence=sequence):
+        return _open_foreign(original, path, limits)
     header = _load(path, format, access="sequential")
     pages = field(header, "n-pages", 1)
     frames = pages if format in _ANIMATED else 1
     _check_header(header, frames, limits)
     source = _source(header, original, seen)
-    warnings = _losses(format, max(pages, seen.frames), frames, sequence=_is_sequence(path), gain_map=seen.gain_map)
+    warnings = _losses(format, max(pages, seen.frames), frames, sequence=sequence, gain_map=seen.gain_map)
     streams = sequential and frames == 1 and source.orientation in _TOP_DOWN
 
     def decode(scale: float) -> pyvips.Image:
         return _decode(path, source, frames, streams, scale, [])
 
-    pixels = _upright(header, warnings) if streams else _decode(path, source, frames, streams, 1.0, warnings)
+    pixels = _upright(header, source, 1, warnings) if streams else _decode(path, source, frames, streams, 1.0, warnings)
     reload = decode if frames == 1 and format in _REDUCTIONS else None
     return Image(pixels, replace(source, pixels=pixels), warnings=tuple(warnings), reload=reload)
+
+
+def _admit(path: Path, format: str, limits: Limits) -> Foreign:
+    """A file that libvips does not read, its header held against the limits."""
+    foreign = open_foreign(path, format)
+    _check_header(foreign.header, foreign.frames, limits)
+    return foreign
+
+
+def _open_foreign(original: Original, path: Path, limits: Limits) -> Image:
+    foreign = _admit(path, original.format, limits)
+    source = _source(foreign.header, original, Prescan())
+    warnings = list(foreign.warnings)
+    pixels = _upright(foreign.decode(), source, foreign.frames, warnings)
+    return Image(pixels, replace(source, pixels=pixels), warnings=tuple(warnings))
 
 
 def _is_sequence(path: Path) -> bool:
@@ -200,14 +241,14 @@ def _decode(path: Path, source: Source, frames: int, streams: bool, scale: float
         options["n"] = -1
     elif source.format in _REDUCTIONS:
         options |= _REDUCTIONS[source.format](scale, min(source.header.width, source.header.height))
-    loaded = _load(path, source.format, **options)
+    return _upright(_load(path, source.format, **options), source, frames, warnings)
+
+
+def _upright(loaded: pyvips.Image, source: Source, frames: int, warnings: list[str]) -> pyvips.Image:
+    pixels = normalise(loaded, warnings)
     if frames > 1 and source.orientation != 1:
-        return Image(normalise(loaded, warnings), source).map_frames(lambda frame: frame.autorot()).pixels
-    return _upright(loaded, warnings)
-
-
-def _upright(loaded: pyvips.Image, warnings: list[str]) -> pyvips.Image:
-    return normalise(loaded, warnings).autorot()
+        return Image(pixels, source).map_frames(lambda frame: frame.autorot()).pixels
+    return pixels.autorot()
 
 
 def _jpeg_reduction(scale: float, shortest: int) -> dict[str, Any]:

@@ -25,8 +25,9 @@ class Limits:
         output_pixels: Width × height × frames of a result.
         output_side: Longest side of a result.
         inspect_seconds: Wall clock for reading a header.
-        tool_seconds: Wall clock for a plan without a model.
-        model_seconds: Wall clock for a plan that may run a model.
+        tool_seconds: Wall clock for a plan without a model on one input.
+        model_seconds: Wall clock for a plan that may run a model on one input.
+        further_input_seconds: What each further input of a plan adds.
         memory_bytes: Address space of a pixel worker.
         written_bytes: Largest file that a worker may write.
         open_files: File descriptors of a worker.
@@ -49,6 +50,7 @@ class Limits:
     inspect_seconds: float = 10.0
     tool_seconds: float = 30.0
     model_seconds: float = 300.0
+    further_input_seconds: float = 3.0
     memory_bytes: int = 3 * 1024 * MIB
     written_bytes: int = 1024 * MIB
     open_files: int = 128

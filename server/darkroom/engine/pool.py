@@ -1,15 +1,12 @@
-"""The pool of pixel workers: fair, killable, replaced when they die, are worn or break their word."""
+"""A pool of workers: fair, killable, replaced when they die, are worn or break their word."""
 
 import asyncio
-import contextlib
 import logging
-import shutil
 import signal
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from darkroom.engine.channel import ChannelClosed
@@ -19,13 +16,14 @@ from darkroom.engine.messages import Ready
 from darkroom.engine.models import ModelService
 from darkroom.engine.outcome import Outcome, Picture, Progress
 from darkroom.engine.sandbox import Level
-from darkroom.engine.slot import Slot, to_its_end
-from darkroom.engine.toolset import known_tools
+from darkroom.engine.slot import Slot, fresh_folder, remove_folder, to_its_end
+from darkroom.engine.toolset import known_tools, needs_vector, wall_seconds_of
 from darkroom.errors import Overloaded
+from darkroom_tools.base import Worker
 from darkroom_tools.errors import (
     DarkroomError,
-    InvalidSettings,
     ProcessingCrashed,
+    ProcessingFailed,
     ProcessingTimeout,
     RuntimeNotInstalled,
 )
@@ -40,6 +38,7 @@ T = TypeVar("T")
 STARTS_BEFORE_GIVING_UP = 3
 LONGEST_PAUSE = 30.0
 IDLE_SECONDS = 1800.0
+VECTOR_IDLE_SECONDS = 300.0
 
 
 class WorkerDied(ProcessingCrashed):
@@ -49,7 +48,8 @@ class WorkerDied(ProcessingCrashed):
 class Pool:
     """Runs plans in `workers` processes, one plan at a time each, first come first served.
 
-    Use it as an async context manager. The workers start in the background; a plan waits for the first free one.
+    Use it as an async context manager. Pixel workers start in the background, vector workers when a plan needs one; a
+    plan waits for the first free one.
 
     Args:
         workers: How many; one per core is right.
@@ -58,9 +58,12 @@ class Pool:
         models: Runs models for tools; None if there are none.
         require_sandbox: Refuse to start where a worker cannot confine itself fully.
         extra_tools: Names of importable modules whose tools plans may name besides the built-in ones.
+        kind: `vector` for workers that may parse SVG and PDF; only they run plans with a tool of that kind.
+        forks: Starts the processes and outlives this pool; None for one of its own.
 
     Attributes:
         workers: How many there are.
+        forks: What starts the processes.
         sandbox: How far the workers could confine themselves; `starting` until the first is ready.
         lacking: What keeps the sandbox from being full, for people.
     """
@@ -74,8 +77,11 @@ class Pool:
         models: ModelService | None = None,
         require_sandbox: bool = False,
         extra_tools: Sequence[str] = (),
+        kind: Worker = "pixels",
+        forks: ForkServer | None = None,
     ) -> None:
         self.workers = workers
+        self.forks = forks or ForkServer(run_dir, extra_tools)
         self.sandbox: Level | Literal["starting"] = "starting"
         self.lacking: Sequence[str] = ()
         self._run_dir = run_dir
@@ -83,10 +89,13 @@ class Pool:
         self._models = models
         self._require_sandbox = require_sandbox
         self._tools = known_tools(extra_tools)
-        self._forks = ForkServer(run_dir, extra_tools)
+        self._kind = kind
+        self._owns_forks = forks is None
         self._slots = [
-            Slot(run_dir / f"worker-{n}", limits, self._forks, extra_tools, self._ended) for n in range(workers)
+            Slot(run_dir / f"worker-{n}", limits, self.forks, extra_tools, self._ended, kind=kind)
+            for n in range(workers)
         ]
+        self._asleep = list(self._slots) if kind == "vector" else []
         self._idle: deque[Slot] = deque()
         self._waiting: deque[asyncio.Future[Slot]] = deque()
         self._resting: dict[Slot, asyncio.TimerHandle] = {}
@@ -104,16 +113,21 @@ class Pool:
 
     def stats(self) -> dict[str, Any]:
         """Counts since the start, and what the workers do now."""
-        now = {"workers": self.workers, "idle": self.idle, "waiting": len(self._waiting)}
+        now = {"workers": self.workers, "idle": self.idle, "waiting": len(self._waiting), "asleep": len(self._asleep)}
         return {**now, "sandbox": self.sandbox, **self._counts}
 
+    def takes(self, plan: Plan) -> bool:
+        """Whether workers of this kind may run the plan."""
+        return self._kind == "vector" or not needs_vector(plan, self._tools)
+
     async def __aenter__(self) -> Self:
-        await to_its_end(self._fresh_run_dir)
+        await to_its_end(partial(fresh_folder, self._run_dir))
         self._refusal = None
-        if self._require_sandbox:
+        if self._require_sandbox and not self._asleep:
             self._first_ready = asyncio.get_running_loop().create_future()
         for slot in self._slots:
-            self._spawn(self._bring_up(slot))
+            if slot not in self._asleep:
+                self._spawn(self._bring_up(slot))
         if self._first_ready is not None:
             try:
                 await self._first_ready
@@ -122,9 +136,7 @@ class Pool:
                 raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._close()
 
     async def run(
@@ -156,7 +168,9 @@ class Pool:
             DarkroomError: What the plan itself met.
             OSError: An input is not there, or the run directory cannot be used.
         """
-        own_limit = self._seconds(plan)
+        own_limit = wall_seconds_of(plan, self._tools, self._limits)
+        if not self.takes(plan):
+            raise ProcessingFailed("SVG and PDF files are not processed on this server.")
         seconds = own_limit if wall_seconds is None else wall_seconds
         slot = await self._acquire()
         named = any(self._tools[step.tool].named for step in plan.steps)
@@ -165,15 +179,6 @@ class Pool:
     async def inspect(self, path: Path) -> Picture:
         """The facts of an image file, by its header."""
         return await self.run(Plan(), [path], lambda outcome: outcome.inputs[0])
-
-    def _seconds(self, plan: Plan) -> float:
-        if not plan.steps:
-            return self._limits.inspect_seconds
-        for step in plan.steps:
-            if step.tool not in self._tools:
-                raise InvalidSettings(f"There is no tool {step.tool!r}.", field="tool", got=step.tool)
-        uses_models = any(self._tools[step.tool].models for step in plan.steps)
-        return self._limits.model_seconds if uses_models else self._limits.tool_seconds
 
     async def _perform(
         self,
@@ -247,7 +252,7 @@ class Pool:
             )
         return await self._models.infer(request, fds, job)
 
-    # Slots: every one is idle, lent to a run, or in the hands of one background task.
+    # Slots: every one is idle, asleep, lent to a run, or in the hands of one background task.
 
     async def _acquire(self) -> Slot:
         if self._refusal is not None:
@@ -258,6 +263,7 @@ class Pool:
             return slot
         future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
+        self._wake()
         try:
             return await future
         except asyncio.CancelledError:
@@ -273,11 +279,19 @@ class Pool:
                 return
         self._idle.append(slot)
         loop = asyncio.get_running_loop()
-        self._resting[slot] = loop.call_later(IDLE_SECONDS, self._refresh, slot)
+        seconds = VECTOR_IDLE_SECONDS if self._kind == "vector" else IDLE_SECONDS
+        self._resting[slot] = loop.call_later(seconds, self._refresh, slot)
+
+    def _wake(self) -> None:
+        if self._waiting and self._asleep:
+            self._spawn(self._bring_up(self._asleep.pop()))
 
     def _refresh(self, slot: Slot) -> None:
-        """Replace a worker that has been idle for long: it gives back what its jobs left in memory."""
-        if slot.jobs:
+        """End a worker that has been idle for long, or replace it: it gives back what its jobs left in memory."""
+        if self._kind == "vector":
+            self._withdraw(slot)
+            self._spawn(self._lay_down(slot))
+        elif slot.jobs:
             self._counts["replaced"] += 1
             self._withdraw(slot)
             self._spawn(self._replace(slot))
@@ -312,6 +326,11 @@ class Pool:
         else:
             self._counts["killed"] += 1
             await self._replace(slot)
+
+    async def _lay_down(self, slot: Slot) -> None:
+        await slot.stop()
+        self._asleep.append(slot)
+        self._wake()
 
     async def _replace(self, slot: Slot) -> None:
         status = await slot.stop()
@@ -373,15 +392,8 @@ class Pool:
             task.cancel()
         if self._background:
             await asyncio.wait(list(self._background))
-        await self._forks.close()
+        if self._owns_forks:
+            await self.forks.close()
         for slot in self._slots:
             await slot.stop()
-        await to_its_end(self._remove_run_dir)
-
-    def _fresh_run_dir(self) -> None:
-        self._remove_run_dir()
-        self._run_dir.mkdir(mode=0o700, parents=True)
-
-    def _remove_run_dir(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self._run_dir)
+        await to_its_end(partial(remove_folder, self._run_dir))

@@ -48,7 +48,7 @@ def prescan(path: Path, format: str, limits: Limits) -> Prescan:
     Raises:
         ImageTooComplex: Too many scans or parts.
         LimitExceeded: Too much metadata (`METADATA_TOO_LARGE`) or too many frames (`TOO_MANY_FRAMES`).
-        UnsupportedFormat: A TIFF that is a camera RAW file.
+        UnsupportedFormat: A TIFF that is a camera RAW file, or a kind of Photoshop document that is not read.
     """
     scan = _SCANS.get(format)
     if scan is None:
@@ -183,6 +183,39 @@ def _scan_tiff(data: mmap.mmap, limits: Limits) -> Prescan:
     return Prescan(metadata=frozenset(name for tag, name in ((_EXIF_IFD, "exif"), (GPS_IFD, "gps")) if tag in tags))
 
 
+_MOST_ICONS, _LARGEST_ICON = 256, 2048
+
+
+def _scan_ico(data: mmap.mmap, limits: Limits) -> Prescan:
+    """Look at the size that each picture inside states, which the directory and the decoder do not."""
+    count = int.from_bytes(data[4:6], "little")
+    if count > _MOST_ICONS:
+        raise _too_many_parts("icons")
+    for entry in range(6, 6 + 16 * count, 16):
+        at = int.from_bytes(data[entry + 12 : entry + 16], "little")
+        head = data[at : at + 24]
+        if head[:4] == b"\x89PNG":
+            width, height = struct.unpack_from(">II", head.ljust(24, b"\0"), 16)
+        else:
+            width, height = struct.unpack_from("<ii", head.ljust(24, b"\0"), 4)
+            width, height = abs(width), abs(height) // 2  # a mask lies below the picture
+        if max(width, height) > min(_LARGEST_ICON, limits.side):
+            raise LimitExceeded(
+                f"The icon holds a picture of {width}×{height} pixels; the limit is {_LARGEST_ICON} a side.",
+                got=max(width, height),
+                limit=_LARGEST_ICON,
+            )
+    return Prescan()
+
+
+def _scan_psd(data: mmap.mmap, limits: Limits) -> Prescan:
+    version, depth = data[4:6], int.from_bytes(data[22:24], "big")
+    if version == b"\0\2" or depth in (16, 32):
+        what = "is a PSB, for very large pictures" if version == b"\0\2" else f"has {depth} bits a channel"
+        raise UnsupportedFormat(f"The Photoshop document {what}, which is not read. Save it as TIFF or PNG.", got="psd")
+    return Prescan()
+
+
 def _too_many_parts(parts: str) -> ImageTooComplex:
     return ImageTooComplex(f"The file has more than {MAX_PARTS} {parts}. Save it again with an image editor.")
 
@@ -201,4 +234,6 @@ _SCANS: Mapping[str, Callable[[mmap.mmap, Limits], Prescan]] = {
     "png": _scan_png,
     "webp": _scan_webp,
     "tiff": _scan_tiff,
+    "ico": _scan_ico,
+    "psd": _scan_psd,
 }

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 ENCODE_WEIGHT = 6.0
 RUN_WEIGHT = 3.0
+SHOWN_FILES = 20
+"""Names of an archive's files that the facts list."""
 
 
 @dataclass
@@ -80,6 +82,8 @@ def run_plan(
     sequential = _streams(plan, tools)
     opened: list[Image] = []
     with _public_errors(work, opened):
+        if not plan.steps:
+            return Outcome([codec.inspect_file(path, limits) for path in paths])
         inputs: list[Picture] = []
         gathered = _Gathered()
         images: dict[str, Any] = {}
@@ -183,12 +187,20 @@ def _encoder(out_dir: Path, limits: Limits, work: Work, gathered: _Gathered) -> 
     """What `Run.encode` does: through a file that goes at once."""
 
     def encode(image: Image) -> File:
-        encoded = codec.encode_image(image, out_dir, "part", limits, work.stop_on_cancel)
+        watched: list[pyvips.Image] = []
+
+        def watch(pixels: pyvips.Image) -> None:
+            watched.append(pixels)
+            work.stop_on_cancel(pixels)
+
+        encoded = codec.encode_image(image, out_dir, "part", limits, watch)
         path = encoded.output.path
         try:
             data = path.read_bytes()
         finally:
             path.unlink()
+            for pixels in watched:
+                work.let_go(pixels)
         gathered.add({}, encoded.warnings)
         gathered.tell(encoded.kept, encoded.removed)
         return File(data, encoded.output.picture.media_type, path.suffix.lstrip("."), encoded.facts)
@@ -266,7 +278,7 @@ def _write_archive(archive: Archive, out_dir: Path, stem: str, gathered: _Gather
     path = out_dir / f"{stem}.zip"
     with path.open("xb") as target:
         names = write_zip(target, archive.entries)
-    gathered.add({"files": names}, ())
+    gathered.add({"files": names[:SHOWN_FILES], "fileCount": len(names)}, ())
     return Output(path, Picture("zip", "application/zip", path.stat().st_size))
 
 

@@ -1,6 +1,7 @@
-"""One place for a pixel worker: its folders, its process and the conversation with it, as the server sees it."""
+"""One place for a worker: its folders, its process and the conversation with it, as the server sees it."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -17,9 +18,10 @@ from darkroom.engine.limits import Limits
 from darkroom.engine.messages import Asked, Done, Failed, Moved, Ready, Written, check, failure
 from darkroom.engine.outcome import Outcome, Output, Progress
 from darkroom.errors import StorageFull
+from darkroom_tools.base import Worker
 from darkroom_tools.errors import DarkroomError, ProcessingFailed
 
-__all__ = ["Infer", "Slot", "to_its_end"]
+__all__ = ["Infer", "Slot", "fresh_folder", "remove_folder", "to_its_end"]
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,18 @@ async def to_its_end(work: Callable[[], T]) -> T:
         raise
 
 
+def fresh_folder(folder: Path) -> None:
+    """An empty private folder in the place of whatever was there."""
+    remove_folder(folder)
+    folder.mkdir(mode=0o700, parents=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, if it is there, with all that it holds."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
 class Slot:
     """A worker with its folders `in` (our links to the inputs), `out` and `tmp`, and `taken`, which is out of its reach.
 
@@ -53,6 +67,7 @@ class Slot:
         forks: Starts its process.
         tools: Names of modules with extra tools.
         on_end: Called whenever its process has ended, for whatever reason.
+        kind: Whether its worker may parse SVG and PDF.
 
     Attributes:
         jobs: Plans that this process has run.
@@ -65,6 +80,8 @@ class Slot:
         forks: ForkServer,
         tools: Sequence[str] = (),
         on_end: Callable[["Slot"], None] = lambda _: None,
+        *,
+        kind: Worker = "pixels",
     ) -> None:
         self.jobs = 0
         self._on_end = on_end
@@ -72,6 +89,7 @@ class Slot:
         self._limits = limits
         self._forks = forks
         self._tools = list(tools)
+        self._kind = kind
         self._child: Child | None = None
         self._resident = 0
         self._asked = False
@@ -85,7 +103,12 @@ class Slot:
             TimeoutError: It did not get ready.
         """
         await to_its_end(self._make_folders)
-        spec = {"folder": str(self._folder), "limits": asdict(self._limits), "tools": self._tools}
+        spec = {
+            "folder": str(self._folder),
+            "limits": asdict(self._limits),
+            "tools": self._tools,
+            "kind": self._kind,
+        }
         try:
             async with asyncio.timeout(SECONDS_TO_START):
                 self._child = await self._forks.start(spec)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from darkroom_tools.errors import InvalidImage, UnsupportedFormat
 
-__all__ = ["DOCUMENTS", "FORMATS", "HEAD_BYTES", "Kind", "kind_of", "sniff"]
+__all__ = ["DOCUMENTS", "FORMATS", "HEAD_BYTES", "READ_ONLY", "Kind", "kind_of", "sniff", "written_as"]
 
 HEAD_BYTES = 1024
 """How many leading bytes `sniff` wants."""
@@ -37,7 +37,20 @@ FORMATS: Mapping[str, Kind] = MappingProxyType(
         "heif": Kind("image/heif", "heif"),
     }
 )
-"""Pictures that are read and written. `heif` holds AV1; HEIC (HEVC) is not read."""
+"""Pictures that are read and written. `heif` holds AV1, `heic` HEVC."""
+
+READ_ONLY: Mapping[str, Kind] = MappingProxyType(
+    {
+        "bmp": Kind("image/bmp", "bmp"),
+        "heic": Kind("image/heic", "heic"),
+        "ico": Kind("image/vnd.microsoft.icon", "ico"),
+        "jp2": Kind("image/jp2", "jp2"),
+        "pnm": Kind("image/x-portable-anymap", "pnm"),
+        "psd": Kind("image/vnd.adobe.photoshop", "psd"),
+        "qoi": Kind("image/qoi", "qoi"),
+    }
+)
+"""Pictures that are read but never written (see `written_as`)."""
 
 DOCUMENTS: Mapping[str, Kind] = MappingProxyType(
     {"svg": Kind("image/svg+xml", "svg"), "pdf": Kind("application/pdf", "pdf")}
@@ -54,16 +67,22 @@ _READ = {
     b"II+\0": "tiff",
     b"MM\0+": "tiff",
     b"%PDF-": "pdf",
+    b"8BPS": "psd",
+    b"qoif": "qoi",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "jp2",
+    b"\xff\x4f\xff\x51": "jp2",
+}
+# Two letters or four common bytes alone are too little to tell a type by, so a part of the header comes with them.
+_PATTERNS = {
+    re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL): "bmp",
+    re.compile(rb"\0\0\x01\0[^\0]\0.{12}...\0", re.DOTALL): "ico",
+    re.compile(rb"P[1-6f](\s|#[^\n]*\n)+\d+(\s|#[^\n]*\n)+\d+\s"): "pnm",
 }
 _KNOWN = {
     b"II*\0\x10\0\0\0CR": ("raw", "a camera RAW file"),
-    b"BM": ("bmp", "a BMP image"),
-    b"8BPS": ("psd", "a Photoshop document"),
     b"\xff\x0a": ("jxl", "a JPEG XL image"),
     b"\0\0\0\x0cJXL ": ("jxl", "a JPEG XL image"),
-    b"\0\0\0\x0cjP  ": ("jp2", "a JPEG 2000 image"),
-    b"\xff\x4f\xff\x51": ("jp2", "a JPEG 2000 image"),
-    b"\0\0\x01\0": ("ico", "an icon file"),
+    b"DDS ": ("dds", "a DirectDraw texture"),
     b"v/1\x01": ("exr", "an OpenEXR image"),
     b"#?RADIANCE": ("hdr", "a Radiance HDR image"),
     b"FUJIFILMCCD-RAW": ("raw", "a camera RAW file"),
@@ -87,11 +106,18 @@ _AV1_BRANDS = frozenset({b"avif", b"avis"})
 
 def kind_of(format: str) -> Kind:
     """How a format that `sniff` told is named outside."""
-    return FORMATS.get(format) or DOCUMENTS[format]
+    return FORMATS.get(format) or READ_ONLY.get(format) or DOCUMENTS[format]
+
+
+def written_as(format: str) -> str:
+    """The format that a picture keeps, or what stands in for one that is not written: JPEG for photos, else PNG."""
+    if format in FORMATS:
+        return format
+    return "jpeg" if format == "heic" else "png"
 
 
 def sniff(head: bytes) -> str:
-    """The format of a file that starts with `head`: a key of `FORMATS` or of `DOCUMENTS`.
+    """The format of a file that starts with `head`: a key of `FORMATS`, `READ_ONLY` or `DOCUMENTS`.
 
     Args:
         head: The first `HEAD_BYTES` bytes, or the whole file if it is shorter.
@@ -112,10 +138,11 @@ def sniff(head: bytes) -> str:
     for start, (name, words) in (*_KNOWN.items(), *_MARKUP.items()):
         if (text if start in _MARKUP else head).startswith(start):
             raise _unsupported(name, words)
-    for magic, name in _READ.items():
-        if head.startswith(magic):
-            return name
-    raise _unsupported("unknown", "no image that is known here")
+    found = [name for magic, name in _READ.items() if head.startswith(magic)]
+    found += [name for pattern, name in _PATTERNS.items() if pattern.match(head)]
+    if not found:
+        raise _unsupported("unknown", "no image that is known here")
+    return found[0]
 
 
 def _sniff_boxes(head: bytes) -> str:
@@ -127,11 +154,11 @@ def _sniff_boxes(head: bytes) -> str:
     if major in _CONTAINER_BRANDS and brands & _AV1_BRANDS:
         return "heif"
     if major in _CONTAINER_BRANDS | _HEVC_BRANDS:
-        raise _unsupported("heic", "a HEIC photo (HEVC), which needs a patented decoder", "Convert it to JPEG first.")
+        return "heic"
     raise _unsupported("video", "a video")
 
 
 def _unsupported(name: str, words: str, advice: str = "Convert it to one of these first.") -> UnsupportedFormat:
-    allowed = sorted(FORMATS)
+    allowed = sorted([*FORMATS, *READ_ONLY])
     listed = ", ".join(allowed)
     return UnsupportedFormat(f"The file is {words}. These are read: {listed}. {advice}", got=name, allowed=allowed)

@@ -81,6 +81,11 @@ class Work:
             if self._cancelled:
                 image.set_kill(True)
 
+    def let_go(self, image: "pyvips.Image") -> None:
+        """Forget an image that is done with, so that its pixels can go before the plan ends."""
+        with self._lock:
+            self._images = [held for held in self._images if held is not image]
+
     def watch(self, image: "pyvips.Image", low: float, high: float, message: str) -> None:
         """Follow the evaluation of an image as the part `low`..`high` of the plan."""
         self.stop_on_cancel(image)

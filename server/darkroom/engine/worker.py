@@ -28,7 +28,7 @@ from darkroom.engine.outcome import Outcome
 from darkroom.engine.sandbox import Confinement, confine, limit_cpu, readable_paths
 from darkroom.engine.toolset import known_tools
 from darkroom.engine.work import Work
-from darkroom_tools.base import Inference
+from darkroom_tools.base import Inference, Worker
 from darkroom_tools.errors import Cancelled, DarkroomError, ProcessingFailed
 from darkroom_tools.native import pyvips
 from darkroom_tools.plan import Plan
@@ -45,20 +45,24 @@ NICENESS = 5
 
 IMPORTED_BEFORE_CONFINING = ("numpy", "pyvips", "PIL.Image", "darkroom.engine.runner", "darkroom.engine.shared")
 
+PARSERS = ("pypdfium2",)
+"""What only a worker of the kind `vector` loads."""
+
 
 def main(sock: socket.socket, spec: Mapping[str, Any]) -> None:
     """Serve plans on `sock` until the other side closes it.
 
     Args:
         sock: The connection to the pool.
-        spec: `folder` with its `in`, `out` and `tmp`, the `limits`, and the names of extra tool modules as `tools`.
+        spec: `folder` with its `in`, `out` and `tmp`, the `limits`, the names of extra tool modules as `tools`, and the
+            `kind` of worker it is to be.
     """
     logging.basicConfig(level=logging.WARNING, format=f"%(levelname)s worker {os.getpid()}: %(message)s")
     faulthandler.enable()
     os.nice(NICENESS)
     folder, limits = Path(spec["folder"]), Limits(**spec["limits"])
     tools = known_tools(spec["tools"])
-    confinement = _settle(folder, limits)
+    confinement = _settle(folder, limits, spec["kind"])
     channel = Channel(sock)
     worker = _Worker(channel, folder, limits, tools)
     gc.collect()
@@ -67,17 +71,22 @@ def main(sock: socket.socket, spec: Mapping[str, Any]) -> None:
     worker.serve()
 
 
-def _settle(folder: Path, limits: Limits) -> Confinement:
+def _settle(folder: Path, limits: Limits, kind: Worker) -> Confinement:
     """Load the native libraries, give up all rights, then touch every codec once.
 
     The warm-up comes last because it starts libvips' own threads, which would stay outside the sandbox otherwise.
     """
     os.umask(0o077)
     tempfile.tempdir = os.environ["TMPDIR"] = os.environ["HOME"] = str(folder / "tmp")
-    for name in IMPORTED_BEFORE_CONFINING:
+    for name in (*IMPORTED_BEFORE_CONFINING, *(PARSERS if kind == "vector" else ())):
         importlib.import_module(name)
     pyvips.block_untrusted_set(True)
     pyvips.operation_block_set("VipsForeignLoadMatrix", True)
+    if kind == "vector":
+        # From memory only, where an SVG has no neighbours that it could name.
+        pyvips.operation_block_set("VipsForeignLoadSvg", False)
+        pyvips.operation_block_set("VipsForeignLoadSvgFile", True)
+        pyvips.operation_block_set("VipsForeignLoadSvgSource", True)
     pyvips.cache_set_max(0)
     confinement = confine(
         read=[*readable_paths(), folder / "in"], write=[folder / "out", folder / "tmp"], limits=limits

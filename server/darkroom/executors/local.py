@@ -42,7 +42,7 @@ async def _nothing(_: str) -> bool:
 
 
 class LocalExecutor:
-    """Runs plans in a pool of this process.
+    """Runs plans in the pools of this process.
 
     Args:
         pool: Runs them.
@@ -50,6 +50,7 @@ class LocalExecutor:
         adopt: Moves a file into the store and answers with its SHA-256; called in a thread.
         on_death: Told the SHA-256 of each input of a plan on which two workers died, so that it can be quarantined.
         is_quarantined: Whether these bytes may not be tried again.
+        vector: Runs the plans that `pool` does not take, those that parse SVG or PDF.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class LocalExecutor:
         adopt: Callable[[Path], str],
         on_death: Callable[[str], Awaitable[None]] = _nobody,
         is_quarantined: Callable[[str], Awaitable[bool]] = _nothing,
+        vector: Pool | None = None,
     ) -> None:
         self._pool = pool
+        self._vector = vector or pool
         self._path_of = path_of
         self._adopt = adopt
         self._on_death = on_death
@@ -119,7 +122,8 @@ class LocalExecutor:
                     quarantined=True,
                 )
         paths = [self._path_of(digest) for digest in digests]
-        run = partial(self._pool.run, plan, paths, collect, emit=_rising(emit), names=names, wall_seconds=wall_seconds)
+        pool = self._pool if self._pool.takes(plan) else self._vector
+        run = partial(pool.run, plan, paths, collect, emit=_rising(emit), names=names, wall_seconds=wall_seconds)
         try:
             return await run()
         except ProcessingCrashed as error:

@@ -62,7 +62,7 @@ def file_routes(room: Darkroom) -> Sequence[BaseRoute]:
         if not await path.exists():
             raise NotFound("The file of this picture is gone.")
         headers = {
-            "content-disposition": content_disposition(record.name, inline=record.media_type.startswith("image/")),
+            "content-disposition": content_disposition(record.name, inline=_shows(record.media_type)),
             "content-security-policy": UNTRUSTED,
             "x-content-type-options": "nosniff",
             "cache-control": "private, max-age=86400, immutable",
@@ -75,3 +75,8 @@ def file_routes(room: Darkroom) -> Sequence[BaseRoute]:
         Route("/u/{token}", drop_page, methods=["GET"]),
         Route("/files/{image}/{expires:int}/{signature}/{name}", download, methods=["GET"]),
     ]
+
+
+def _shows(media_type: str) -> bool:
+    """Whether a browser may show the file in its place: pictures made of pixels, which hold nothing that acts."""
+    return media_type.startswith("image/") and media_type != "image/svg+xml"

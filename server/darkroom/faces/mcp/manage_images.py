@@ -2,17 +2,19 @@
 
 import base64
 import time
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import mcp_types as types
 from pydantic import Field
 
 from darkroom.engine.outcome import Picture
+from darkroom.engine.sniff import DOCUMENTS
 from darkroom.errors import NotFound
 from darkroom.faces.mcp.calls import Call
 from darkroom.faces.mcp.manage import Manager
 from darkroom.faces.mcp.replies import facts_reply, image_facts, image_uri
-from darkroom_tools.errors import OutputTooLarge
+from darkroom.library.record import ImageRecord
+from darkroom_tools.errors import OutputTooLarge, UnsupportedFormat
 from darkroom_tools.plan import Plan, Step, input_ref, step_ref
 from darkroom_tools.settings import Settings
 
@@ -72,8 +74,14 @@ def handle_of(value: str) -> str:
     return value.removeprefix(image_uri(""))
 
 
-def preview_plan(size: int, quality: int) -> Plan:
-    """A WebP that fits into a square of `size` pixels, never enlarged."""
+def preview_plan(size: int, quality: int, format: str = "") -> Plan:
+    """A WebP that fits into a square of `size` pixels, a picture never enlarged; the first page of a PDF."""
+    if format == "svg":
+        drawn = {"width": size, "height": size, "format": "webp", "quality": quality}
+        return Plan((Step("draw", "svg-to-raster", drawn, {"svg": (input_ref(0),)}),))
+    if format == "pdf":
+        drawn = {"pages": "1", "longestSide": size, "format": "webp", "quality": quality}
+        return Plan((Step("draw", "pdf-to-image", drawn, {"pdf": (input_ref(0),)}),))
     fit = {"width": size, "height": size, "fit": "inside", "withoutEnlargement": True}
     return Plan(
         (
@@ -87,11 +95,16 @@ async def view_image(call: Call, wanted: ViewImage) -> types.CallToolResult:
     """The picture itself, small enough for every client."""
     handle = handle_of(wanted.image)
     record = await call.room.library.get(call.principal, handle)
-    data, picture = await _preview(call, handle, wanted.max_size)
-    said = (
-        f"{picture.width}×{picture.height} preview of {record.id}, "
-        f"which is {record.width}×{record.height} {record.format} of {record.bytes} bytes."
-    )
+    if record.width is None and record.format not in DOCUMENTS:
+        raise UnsupportedFormat(
+            f"{record.id} is a {record.format.upper()} file, which cannot be shown. Write it to a file with "
+            "export_image.",
+            got=record.format,
+        )
+    data, picture = await _preview(call, record, wanted.max_size)
+    size = f"{record.width}×{record.height} {record.format}" if record.width else record.format.upper()
+    page = "page 1 of " if record.format == "pdf" else ""
+    said = f"{picture.width}×{picture.height} preview of {page}{record.id}, which is {size} of {record.bytes} bytes."
     return types.CallToolResult(
         content=[
             types.ImageContent(data=base64.b64encode(data).decode(), mime_type=picture.media_type),
@@ -100,10 +113,10 @@ async def view_image(call: Call, wanted: ViewImage) -> types.CallToolResult:
     )
 
 
-async def _preview(call: Call, handle: str, size: int) -> tuple[bytes, Picture]:
+async def _preview(call: Call, record: ImageRecord, size: int) -> tuple[bytes, Picture]:
     for divisor, quality in PREVIEW_TRIES:
-        plan = preview_plan(max(size // divisor, 16), quality)
-        data, picture = await call.room.jobs.render(call.principal, handle, plan)
+        plan = preview_plan(max(size // divisor, 16), quality, record.format)
+        data, picture = await call.room.jobs.render(call.principal, record.id, plan)
         if len(data) <= PREVIEW_BYTES:
             return data, picture
     raise OutputTooLarge("No preview of this image is small enough to show. Use its url or export_image.")
@@ -135,16 +148,21 @@ async def list_images(call: Call, wanted: ListImages) -> types.CallToolResult:
         {
             **{key: value for key, value in image_facts(record, call.room.links).items() if key != "url"},
             "name": record.name,
-            **({"tool": record.tool.replace("-", "_"), "source": record.parent} if record.tool else {}),
+            **({"tool": record.tool.replace("-", "_")} if record.tool else {}),
+            **({"source": record.parent} if record.parent else {}),
         }
         for record in listed.images
     ]
     facts = {"items": items, "next": listed.next}
     reply = facts_reply({key: value for key, value in facts.items() if value is not None})
-    lines = [f"{i['image']} {i.get('width')}×{i.get('height')} {i['format']} {i['bytes']} B {i['name']}" for i in items]
+    lines = [f"{i['image']} {_size(i)}{i['format']} {i['bytes']} B {i['name']}" for i in items]
     tail = [f'Older ones: list_images with {{"before":"{listed.next}"}}.'] if listed.next else []
     text = "\n".join([*lines, *tail]) or "No images yet."
     return reply.model_copy(update={"content": [types.TextContent(text=text)]})
+
+
+def _size(item: dict[str, Any]) -> str:
+    return f"{item['width']}×{item['height']} " if "width" in item else ""
 
 
 async def delete_image(call: Call, wanted: DeleteImage) -> types.CallToolResult:
