@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult
+from support.calls import arguments_of
 from support.odd import UNREADABLE, endless_picture
 from support.pictures import noise
 
@@ -53,8 +54,7 @@ class Stage:
         """Call a tool as its example does, on what is here."""
         image = image or self.image
         if name in TOOLS:
-            images = {i.name: [image] if i.many else image for i in TOOLS[name].inputs if i.required}
-            return await self.client.call_tool(name, {**images, **TOOLS[name].example})
+            return await self.client.call_tool(name, arguments_of(TOOLS[name], image, self.folder))
         # An overwrite is what the hint of export_image speaks of.
         here = {"image": image, "images": [image], "job": self.job, "path": str(self.folder / "out.png")}
         extra = {"overwrite": True} if name == "export_image" else {}

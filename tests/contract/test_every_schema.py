@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from support.calls import example_with
 
 from darkroom_tools.base import Tool
 from darkroom_tools.errors import InvalidSettings
@@ -29,7 +30,7 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
             yield from nodes(item)
 
 
-def test_the_nine_tools_of_the_foundation_are_there() -> None:
+def test_every_promised_tool_is_there() -> None:
     assert set(PROMISED) <= {tool.id for tool in TOOLS}
 
 
@@ -69,8 +70,7 @@ def test_the_schema_is_one_flat_object_that_every_client_understands(tool: Tool)
 
 @every_tool
 def test_the_example_is_a_valid_call(tool: Tool) -> None:
-    images: dict[str, Any] = {i.name: ["x"] if i.many else "x" for i in tool.inputs if i.required}
-    arguments = {**images, **tool.example}
+    arguments = example_with(tool, "x")
     jsonschema.validate(arguments, tool.input_schema())
     tool.parse(arguments)
 
@@ -81,9 +81,8 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(tool: Tool) -> None
     if not names:
         return
     wrong = f"{max(names, key=len)}x"
-    images: dict[str, Any] = {i.name: "x" for i in tool.inputs if i.required}
     with pytest.raises(InvalidSettings) as refused:
-        tool.parse({**images, **tool.example, wrong: 1})
+        tool.parse({**example_with(tool, "x"), wrong: 1})
     assert refused.value.details["nearest"] == max(names, key=len)
     assert wrong in refused.value.message
 
@@ -112,9 +111,11 @@ def test_every_promised_setting_is_published_with_its_type_range_and_values(
 )
 def test_every_alias_of_a_setting_is_accepted_and_kept_out_of_the_schema(tool_id: str, name: str, alias: str) -> None:
     tool = builtin_tools()[tool_id]
-    _, by_name = tool.parse({"image": "x", name: 50})
-    _, by_alias = tool.parse({"image": "x", alias: 50})
-    assert by_name == by_alias
+    given = example_with(tool, "x")
+    schema = tool.input_schema()["properties"][name]
+    sample = PROMISED[tool_id][name].get("sample") or {"integer": 50, "number": 50, "array": []}.get(schema.get("type"))
+    value = schema["enum"][-1] if "enum" in schema else given.pop(name, sample or "#102030")
+    assert tool.parse({**given, name: value}) == tool.parse({**given, alias: value})
     assert alias not in tool.input_schema()["properties"]
 
 
@@ -124,4 +125,5 @@ def test_every_alias_of_a_setting_is_accepted_and_kept_out_of_the_schema(tool_id
 )
 def test_every_other_spelling_of_a_value_is_accepted(tool_id: str, name: str, spelling: str, value: str) -> None:
     tool = builtin_tools()[tool_id]
-    assert tool.parse({"image": "x", name: spelling}) == tool.parse({"image": "x", name: value})
+    given = example_with(tool, "x")
+    assert tool.parse({**given, name: spelling}) == tool.parse({**given, name: value})
