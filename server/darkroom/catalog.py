@@ -45,6 +45,12 @@ class Catalog:
         tools = {tool.id: tool for tool in self._workflows.tools(principal)}
         if wanted in tools:
             return tools[wanted]
-        near = nearest(name, [*self.builtin, *tools])
-        hint = f" Did you mean {near.replace('-', '_')!r}?" if near else ""
+        known = self.names(principal)
+        near = known.get(nearest(name, list(known)) or "")
+        hint = f" Did you mean {near!r}?" if near else ""
         raise NotFound(f"There is no tool {name[:60]!r}.{hint}", nearest=near)
+
+    def names(self, principal: Principal) -> dict[str, str]:
+        """The MCP name of every tool by each id and alias that it answers to."""
+        aliases = {alias: tool.name for alias, tool in _by_alias().items()}
+        return aliases | {tool.id: tool.name for tool in self.tools_for(principal)}

@@ -102,9 +102,13 @@ def _add_tools(commands: Commands) -> None:
         commands,
         "run",
         "run a tool on files",
-        "Results stand beside each file, as photo-resize.jpg for photo.jpg. Files that exist are kept.",
-        usage="darkroom run [--out DIR] [--overwrite] [--data-dir DIR] TOOL FILE... [--setting value]...",
-        epilog="examples:\n  darkroom run resize photo.jpg --width 800\n  darkroom run compare before.jpg after.jpg\n\n"
+        "Files may be patterns ('*.jpg', 'photos/**/*.png') and folders. Results stand beside each file, as "
+        "photo-resize.jpg for photo.jpg. Files that exist are kept.",
+        usage="darkroom run [--out DIR] [--zip FILE] [--overwrite | --skip-existing] [--data-dir DIR] "
+        "TOOL FILE... [--setting value]...",
+        epilog="examples:\n  darkroom run resize photo.jpg --width 800\n  darkroom run compare before.jpg after.jpg\n"
+        "  darkroom run convert 'photos/**/*.png' --format webp --out web --skip-existing\n"
+        "  darkroom run run-pipeline steps.json photos/ --zip web.zip\n\n"
         "`darkroom tools` lists the tools, `darkroom run TOOL --help` the settings of one.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -112,7 +116,9 @@ def _add_tools(commands: Commands) -> None:
     )
     run.add_argument("tool", metavar="TOOL", nargs="?", help="name of the tool")
     run.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: beside each file)")
+    run.add_argument("--zip", type=Path, metavar="FILE", help="write one ZIP of all results instead of files")
     run.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    run.add_argument("--skip-existing", action="store_true", help="leave out files that have a result already")
     run.add_argument("-h", "--help", action="store_true", help="show this, or with TOOL its settings")
     run.set_defaults(handler=_run, parser=run)
 
@@ -232,11 +238,13 @@ def _run(chosen: argparse.Namespace) -> int:
     if chosen.tool is None:
         chosen.parser.print_help(sys.stdout if chosen.help else sys.stderr)
         return 0 if chosen.help else 2
+    from darkroom.errands import Results
     from darkroom.run import describe_tool, run
 
     if chosen.help:
         return describe_tool(chosen.data_dir, chosen.tool)
-    return run(chosen.data_dir, chosen.tool, chosen.rest, chosen.out, overwrite=chosen.overwrite)
+    to = Results(chosen.out, chosen.overwrite, chosen.skip_existing, chosen.zip)
+    return run(chosen.data_dir, chosen.tool, chosen.rest, to)
 
 
 def _tools(chosen: argparse.Namespace) -> int:

@@ -17,7 +17,15 @@ PROTOCOL = "2025-11-25"
 
 
 class Refused(Exception):
-    """The server's own words for why a call failed."""
+    """The server's own words for why a call failed.
+
+    Attributes:
+        facts: The structured answer; that of a batch tells what became of each item.
+    """
+
+    def __init__(self, text: str, facts: dict[str, Any] | None = None) -> None:
+        super().__init__(text)
+        self.facts = facts or {}
 
 
 class Client:
@@ -66,7 +74,7 @@ class Client:
         result = self._request("tools/call", {"name": name, "arguments": arguments}, watch)
         structured: dict[str, Any] = result.get("structuredContent") or {}
         if result.get("isError"):
-            raise Refused(structured.get("error") or result["content"][0]["text"])
+            raise Refused(structured.get("error") or result["content"][0]["text"], structured)
         return structured
 
     def _request(

@@ -1,19 +1,17 @@
 """`darkroom run` and `darkroom tools`: a person's calls, on the same server as every agent's."""
 
 import json
-import os
 import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from darkroom.client import Client, Refused
+from darkroom.errands import Errand, Results, image_arguments, plan_errands, without_results
+from darkroom.words import Source, Wanted, as_source, expand, parse_words
 
 __all__ = ["describe_tool", "list_tools", "run"]
 
@@ -22,8 +20,12 @@ EXTENSIONS = {"jpeg": "jpg"}
 LIMIT_SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 SAID_OTHERWISE = frozenset(
     {"image", "width", "height", "format", "bytes", "url", "source", "kept", "removed", "warnings", "cached", "note"}
+    | {"item", "job", "images", "zip"}
 )
 """Facts of a picture that the line about its file says, or that matter to agents alone."""
+
+STEP = re.compile(r"^steps\[0\]\.settings[^:]*: ")
+"""How errors of a batch begin where the setting is one that the command line named itself."""
 
 
 class ProgressBar:
@@ -48,42 +50,199 @@ class ProgressBar:
             sys.stderr.flush()
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a command line asks for.
-
-    Attributes:
-        files: Images in order, as written.
-        settings: By wire name.
-    """
-
-    files: tuple[str, ...]
-    settings: Mapping[str, Any]
-
-
-def run(chosen_data_dir: str | None, tool: str, words: Sequence[str], out: Path | None, *, overwrite: bool) -> int:
-    """Run a tool on each file and write the results; the exit status.
+def run(chosen_data_dir: str | None, tool: str, words: Sequence[str], to: Results) -> int:
+    """Run a tool on files and write the results; the exit status.
 
     Args:
         chosen_data_dir: As on the command line.
         tool: Its name, with dashes or underscores.
-        words: Files and `--setting value` in any order.
-        out: Folder for the results; beside each file if None.
-        overwrite: Replace files that exist.
+        words: Files, patterns of files, folders, and `--setting value` in any order.
+        to: Where results go.
     """
-    name = tool.replace("-", "_")
-    values = (word.partition("=")[2] if word.startswith("--") else word for word in words)
-    folders = {Path(value).absolute().parent for value in values if value and _is_file(value)}
-    roots = sorted(folders | {out.absolute() if out else Path.cwd()})
     try:
-        with Client(chosen_data_dir, roots) as client:
-            schema = _schema(client, name)
-            failed = False
-            for call in _calls(name, schema, parse_words(words, schema)):
-                failed |= not _run_one(client, name, call, out, overwrite=overwrite)
-            return int(failed)
+        with Client(chosen_data_dir, []) as client:
+            name, schema = _published(client, tool.replace("-", "_"))
+        wanted, label = parse_words(words, schema), _dashed(name)
+        if name == "run_pipeline":
+            wanted, label = _pipeline(wanted)
+        images = image_arguments(schema)
+        settings = {key: _image(value) if key in images else value for key, value in wanted.settings.items()}
+        sources = expand(wanted.files)
+        if to.skip_existing and sources:
+            count, sources = len(sources), without_results(sources, label, to.out)
+            sys.stderr.write(f"{count - len(sources)} of {count} files have a result already.\n")
+            if not sources:
+                return 0
+        errands = plan_errands(name, label, schema, sources, settings, to)
+        named = [value for key, value in settings.items() if key in images]
+        with Client(chosen_data_dir, _roots(errands, named)) as client:
+            parts = [f" (part {n} of {len(errands)})" if len(errands) > 1 else "" for n in range(1, len(errands) + 1)]
+            outcomes = [
+                _carry_out(client, label + part, errand, to) for part, errand in zip(parts, errands, strict=True)
+            ]
+        return int(not all(outcomes))
     except (Refused, OSError, ValueError) as error:
         return _fail(str(error))
+
+
+def _published(client: Client, name: str) -> tuple[str, dict[str, Any]]:
+    """The listed name and the schema of a tool that may be meant by another name."""
+    listed = {tool["name"]: tool["inputSchema"] for tool in client.tools()}
+    name = name if name in listed else _listed_name(name)
+    if name not in listed:
+        client.call(name, {})  # the server names the nearest tool
+        raise Refused(f"There is no tool {name!r}.")
+    return name, listed[name]
+
+
+def _listed_name(name: str) -> str:
+    """The MCP name of the tool that has this one as an alias; else the name itself."""
+    from darkroom_tools.registry import builtin_tools
+
+    wanted = _dashed(name)
+    return next((tool.name for tool in builtin_tools().values() if wanted in tool.aliases), name.replace("-", "_"))
+
+
+def _pipeline(wanted: Wanted) -> tuple[Wanted, str]:
+    """Steps from a JSON file: a list, or a document with `steps`; and what its results are named after."""
+    if not wanted.files or not wanted.files[0].endswith(".json"):
+        raise ValueError("Which steps? Write darkroom run run-pipeline steps.json image.jpg")
+    file = as_source(wanted.files[0]).file
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file.name} holds no valid JSON: {error}.") from error
+    steps = document.get("steps") if isinstance(document, dict) else document
+    return Wanted(wanted.files[1:], {**wanted.settings, "steps": steps}), file.stem
+
+
+def _image(value: Any) -> Any:
+    """An image argument as the server takes it."""
+    if isinstance(value, list):
+        return [_image(each) for each in value]
+    return as_source(value).value if isinstance(value, str) else value
+
+
+def _roots(errands: Sequence[Errand], images: Sequence[Any]) -> list[Path]:
+    """The folders that these calls may read and write; `images` are those given as settings."""
+    values = [each for value in images for each in (value if isinstance(value, list) else [value])]
+    named = {Path(value).parent for value in values if isinstance(value, str) and value.startswith("/")}
+    folders = {path.parent for errand in errands for path in (*errand.places, *_files_of(errand))} | named
+    return sorted(folder for folder in folders if not folders.intersection(folder.parents))
+
+
+def _files_of(errand: Errand) -> list[Path]:
+    return [source.file for source in errand.sources] + ([errand.zip.absolute()] if errand.zip else [])
+
+
+def _carry_out(client: Client, label: str, errand: Errand, to: Results) -> bool:
+    """Make one call and write its results; whether all of it worked."""
+    several = len(errand.sources) > 1 or errand.zip is not None
+    name = label if several else errand.sources[0].file.name
+    bar = ProgressBar(name)
+    try:
+        if errand.zip and errand.zip.exists() and not to.overwrite:
+            raise FileExistsError(f"{errand.zip.name} exists. Replace it with --overwrite.")
+        items, archive = _call(client, errand, bar)
+        bar.clear()
+        good = True
+        for item, source, place in zip(items, errand.sources, errand.places, strict=False):
+            good &= _receive(client, item, source, None if errand.zip else place, to, several=several)
+        if errand.zip:
+            good &= _receive_zip(client, archive, errand.zip, to)
+        return good
+    except (Refused, FileExistsError) as error:
+        bar.clear()
+        sys.stderr.write(f"{name}: {STEP.sub('', str(error))}\n")
+        return False
+
+
+def _call(
+    client: Client, errand: Errand, watch: Callable[[float, str], None]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """All items that a call came to, and the ZIP of them; answers of large batches come in pages."""
+    answer = _answer(client, errand.tool, dict(errand.arguments), watch)
+    archive: dict[str, Any] = answer.get("zip", {})
+    items: list[dict[str, Any]] = answer.get("items", [answer]) if len(errand.sources) > 1 else [answer]
+    while "next" in answer and len(items) < len(errand.sources):
+        if "job" in answer:
+            answer = _answer(client, "get_job", {"job": answer["job"], "offset": len(items)}, watch)
+        else:  # the library knew everything, and does so again
+            rest = {"images": errand.arguments["images"][len(items) :], "zip": False}
+            answer = _answer(client, errand.tool, {**errand.arguments, **rest}, watch)
+        items += answer.get("items", [answer])
+    return items, archive
+
+
+def _answer(
+    client: Client, tool: str, arguments: dict[str, Any], watch: Callable[[float, str], None]
+) -> dict[str, Any]:
+    """The structured answer of a call, also of a batch of which nothing worked."""
+    try:
+        return client.call(tool, arguments, watch)
+    except Refused as error:
+        if "items" not in error.facts:
+            raise
+        return error.facts
+
+
+def _receive(
+    client: Client, item: Mapping[str, Any], source: Source, place: Path | None, to: Results, *, several: bool
+) -> bool:
+    """Write the results of one file, or print its report; whether it worked."""
+    name = source.file.name
+    for warning in item.get("warnings", []):
+        sys.stderr.write(f"{name}: {warning}\n")
+    if "error" in item:
+        sys.stderr.write(f"{name}: {item['error']['error']}\n")
+        return False
+    pictures = item.get("images", [item] if "image" in item else [])
+    if not pictures:
+        report = {key: value for key, value in item.items() if key != "item"}
+        sys.stdout.write(
+            json.dumps({"file": name} | report if several else report, indent=2, ensure_ascii=False) + "\n"
+        )
+        return True
+    if place is None:
+        return True
+    try:
+        for number, picture in enumerate(pictures, 1):
+            target = place.with_name(f"{place.name}-{number}") if len(pictures) > 1 else place
+            extension = EXTENSIONS.get(picture["format"], picture["format"])
+            file = _export(client, picture["image"], target.with_name(f"{target.name}.{extension}"), to)
+            _print_line(file, {**item, **picture})
+    except (Refused, FileExistsError) as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return False
+    return True
+
+
+def _receive_zip(client: Client, archive: Mapping[str, Any], target: Path, to: Results) -> bool:
+    if "error" in archive:
+        raise Refused(archive["error"]["error"])
+    if "image" not in archive:
+        return False  # nothing was made, and every file has its error
+    _print_line(_export(client, archive["image"], target.absolute(), to), {"bytes": 0, **archive})
+    return True
+
+
+def _export(client: Client, handle: str, target: Path, to: Results) -> Path:
+    if target.exists() and not to.overwrite:
+        raise FileExistsError(f"{target.name} exists. Replace it with --overwrite, or choose a folder with --out.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    client.call("export_image", {"image": handle, "path": str(target), "overwrite": to.overwrite})
+    return target
+
+
+def _print_line(file: Path, facts: Mapping[str, Any]) -> None:
+    size = [f"{facts['width']}×{facts['height']}"] if "width" in facts else []
+    more = {**facts, **facts.get("facts", {})}
+    said = [f"{key}: {value}" for key, value in more.items() if key not in SAID_OTHERWISE and _is_short(value)]
+    sys.stdout.write("  ".join([str(file), *size, f"{facts['bytes']:,} bytes", *said]) + "\n")
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, str | int | float)
 
 
 def list_tools(chosen_data_dir: str | None) -> int:
@@ -106,176 +265,23 @@ def describe_tool(chosen_data_dir: str | None, tool: str) -> int:
             tools = client.tools()
     except (Refused, OSError) as error:
         return _fail(str(error))
-    found = next((each for each in tools if each["name"] == tool.replace("-", "_")), None)
+    names = (tool.replace("-", "_"), _listed_name(tool))
+    found = next((each for each in tools if each["name"] in names), None)
     if found is None:
         return _fail(f"There is no tool {tool!r}; `darkroom tools` lists them.")
     schema = found["inputSchema"]
     required = schema.get("required", [])
-    files = [name for name in _image_arguments(schema) if name in required]
-    usage = " ".join(["darkroom run", _dashed(found["name"]), *(name.upper() for name in files)])
+    images = image_arguments(schema)
+    files = [name for name in images if name in required]
+    words = [f"{name.upper()}..." if images[name] else name.upper() for name in files]
+    usage = " ".join(["darkroom run", _dashed(found["name"]), *words])
     settings = {name: prop for name, prop in schema["properties"].items() if name not in files}
     sys.stdout.write(f"{found['title']}. {found['description']}\n\n{usage} {'[--setting value]...' * bool(settings)}\n")
     width = max((len(_option(name)) for name in settings), default=0) + 4
     for name, prop in settings.items():
-        words = _words(prop)
-        _print_beside(f"  {_option(name)}", width, f"required; {words}" if name in required else words)
+        words_of = _words(prop)
+        _print_beside(f"  {_option(name)}", width, f"required; {words_of}" if name in required else words_of)
     return 0
-
-
-def parse_words(words: Sequence[str], schema: Mapping[str, Any]) -> Wanted:
-    """Tell files from settings; a value is text where the schema says so, else JSON if it can be.
-
-    Raises:
-        ValueError: A setting has no value.
-    """
-    properties = schema["properties"]
-    known = {_squeezed(name): name for name in properties}
-    files: list[str] = []
-    settings: dict[str, Any] = {}
-    waiting = list(words)
-    while waiting:
-        word = waiting.pop(0)
-        if not word.startswith("--"):
-            files.append(word)
-            continue
-        option, equals, value = word[2:].partition("=")
-        name = known.get(_squeezed(option)) or _camel(option)
-        kind = properties.get(name, {}).get("type")
-        if not equals:
-            value = _next_value(waiting, option, is_switch=kind == "boolean")
-        settings[name] = value if kind == "string" else _as_json(value)
-    return Wanted(tuple(files), settings)
-
-
-def _next_value(waiting: list[str], option: str, *, is_switch: bool) -> str:
-    if is_switch:
-        return waiting.pop(0) if waiting and waiting[0] in ("true", "false") else "true"
-    if not waiting or waiting[0].startswith("--"):
-        raise ValueError(f"--{option} needs a value.")
-    return waiting.pop(0)
-
-
-def _as_json(value: str) -> Any:
-    with suppress(ValueError):
-        return json.loads(value)
-    return value
-
-
-def _schema(client: Client, name: str) -> dict[str, Any]:
-    for tool in client.tools():
-        if tool["name"] == name:
-            schema: dict[str, Any] = tool["inputSchema"]
-            return schema
-    # The server names the nearest tool.
-    client.call(name, {})
-    raise Refused(f"There is no tool {name!r}.")
-
-
-def _calls(name: str, schema: Mapping[str, Any], wanted: Wanted) -> list[dict[str, Any]]:
-    """One call per file, or one with all files where the tool takes several.
-
-    Raises:
-        ValueError: The tool wants files and got none, or others than it takes.
-    """
-    images = _image_arguments(schema)
-    settings = {key: _image(value) if key in images else value for key, value in wanted.settings.items()}
-    files = [_image(file) for file in wanted.files]
-    open_names = [key for key in schema.get("required", []) if key in images and key not in settings]
-    example = f"darkroom run {_dashed(name)} {' '.join(f'{key}.jpg' for key in open_names)}"
-    if not open_names:
-        if files:
-            raise ValueError(f"{_dashed(name)} takes no more files.")
-        return [settings]
-    if not files:
-        raise ValueError(f"Which file? Write {example}")
-    if images[open_names[0]]:
-        return [{open_names[0]: files, **settings}]
-    if len(open_names) == 1:
-        return [{open_names[0]: file, **settings} for file in files]
-    if len(files) != len(open_names):
-        raise ValueError(f"{_dashed(name)} takes {len(open_names)} files: {example}")
-    return [{**dict(zip(open_names, files, strict=True)), **settings}]
-
-
-def _image_arguments(schema: Mapping[str, Any]) -> dict[str, bool]:
-    """The arguments that are images, and whether each takes several."""
-    from darkroom_tools.base import IMAGE_HELP, SAME_FORMS
-
-    return {
-        name: "items" in prop
-        for name, prop in schema["properties"].items()
-        if (prop.get("items") or prop).get("description") in (IMAGE_HELP, SAME_FORMS)
-    }
-
-
-def _image(value: Any) -> Any:
-    """A file as its whole path; handles and addresses as they are."""
-    if isinstance(value, list):
-        return [_image(each) for each in value]
-    if not isinstance(value, str) or re.match(r"img_|[a-z]+://|data:", value):
-        return value
-    if not _is_file(value):
-        raise ValueError(f"There is no file {value!r}.")
-    return str(Path(value).absolute())
-
-
-def _is_file(value: str) -> bool:
-    try:
-        return Path(value).is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def _run_one(client: Client, name: str, arguments: dict[str, Any], out: Path | None, *, overwrite: bool) -> bool:
-    source = _source(next(iter(arguments.values()), ""))
-    bar = ProgressBar(source.name)
-    try:
-        answer = client.call(name, arguments, bar)
-        target = None
-        if handle := answer.get("image"):
-            folder = out.absolute() if out else source.parent
-            target = _target(folder, source.stem, name, answer["format"], overwrite=overwrite)
-            client.call("export_image", {"image": handle, "path": str(target), "overwrite": overwrite})
-    except (Refused, FileExistsError) as error:
-        bar.clear()
-        sys.stderr.write(f"{source.name}: {error}\n")
-        return False
-    bar.clear()
-    _print_answer(answer, target)
-    for warning in answer.get("warnings", []):
-        sys.stderr.write(f"{source.name}: {warning}\n")
-    return True
-
-
-def _source(value: Any) -> Path:
-    """The file that results are named after; for addresses, one in the working directory."""
-    first = str(value[0] if isinstance(value, list) and value else value)
-    if Path(first).is_absolute():
-        return Path(first)
-    address = "" if first.startswith("data:") else urlsplit(first).path
-    return Path.cwd() / (Path(address).name[:80] or "result")
-
-
-def _target(folder: Path, stem: str, name: str, format: str, *, overwrite: bool) -> Path:
-    target = folder / f"{stem}-{_dashed(name)}{os.path.extsep}{EXTENSIONS.get(format, format)}"
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target.name} exists. Replace it with --overwrite, or choose a folder with --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    return target
-
-
-def _print_answer(answer: Mapping[str, Any], target: Path | None) -> None:
-    if target is None:
-        sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
-        return
-    facts = [f"{answer['width']}×{answer['height']}", f"{answer['bytes']:,} bytes"]
-    more = {**answer, **answer.get("facts", {})}
-    facts += [f"{key}: {value}" for key, value in more.items() if key not in SAID_OTHERWISE and _is_short(value)]
-    sys.stdout.write("  ".join([str(target), *facts]) + "\n")
-
-
-def _is_short(value: Any) -> bool:
-    return isinstance(value, str | int | float)
 
 
 def _words(schema: Mapping[str, Any]) -> str:
@@ -301,15 +307,6 @@ def _option(name: str) -> str:
 
 def _dashed(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _squeezed(option: str) -> str:
-    return option.replace("-", "").replace("_", "").lower()
-
-
-def _camel(option: str) -> str:
-    head, *tail = option.split("-")
-    return head + "".join(part[:1].upper() + part[1:] for part in tail)
 
 
 def _fail(text: str) -> int:

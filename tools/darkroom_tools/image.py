@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, cast
 
-from darkroom_tools.kit.metadata_changes import MetadataChange
+from darkroom_tools.kit.metadata.changes import MetadataChange
 from darkroom_tools.native import pyvips
 
 __all__ = ["Archive", "Encoding", "Entry", "File", "Format", "Image", "Original", "Palette", "Source"]

@@ -33,8 +33,8 @@ from darkroom.engine.savers import (
 from darkroom.engine.sniff import FORMATS, written_as
 from darkroom_tools.errors import OutputTooLarge
 from darkroom_tools.image import Encoding, Format, Image
-from darkroom_tools.kit.metadata_changes import Edit
-from darkroom_tools.kit.metadata_rewrite import Rewritten, rewrite
+from darkroom_tools.kit.metadata.changes import Edit
+from darkroom_tools.kit.metadata.rewrite import Rewritten, rewrite
 
 __all__ = ["Encoded", "encode_image"]
 

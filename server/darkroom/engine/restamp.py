@@ -8,11 +8,11 @@ import pyvips
 from darkroom.engine import fields
 from darkroom.engine.colour import read_profile
 from darkroom_tools.image import Encoding, Image, Source
-from darkroom_tools.kit.containers import Damaged
-from darkroom_tools.kit.iptc import of_photoshop
-from darkroom_tools.kit.metadata_blocks import Blocks, apply, exif_kinds, upright
-from darkroom_tools.kit.metadata_changes import Edit, Strip
-from darkroom_tools.kit.metadata_rewrite import CONTAINERS, Rewritten, rewrite
+from darkroom_tools.kit.metadata.blocks import Blocks, apply, exif_kinds, upright
+from darkroom_tools.kit.metadata.changes import Edit, Strip
+from darkroom_tools.kit.metadata.containers import Damaged
+from darkroom_tools.kit.metadata.iptc import of_photoshop
+from darkroom_tools.kit.metadata.rewrite import CONTAINERS, Rewritten, rewrite
 
 __all__ = ["KEEP_PROFILE", "Stamp", "anew", "in_place", "stamp"]
 

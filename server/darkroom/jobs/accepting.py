@@ -105,7 +105,10 @@ def record_call(
     known = _known_entries(connection, accepted)
     job_id = new_id("job")
     if len(known) == len(request.items):
-        return _finished(job_id, accepted, [known[n] for n in range(len(known))], now)
+        items = [known[n] for n in range(len(known))]
+        archive = filed_answer(connection, accepted.owner, request.archive_item()) if request.archive else None
+        if not request.archive or archive is not None or not any(item.images for item in items):
+            return _finished(job_id, accepted, items, archive, now)
     digests = sorted(request.digests())
     if not all(blobs.exists(digest) for digest in digests):
         raise BytesGone
@@ -138,7 +141,9 @@ def _known_entries(connection: sa.Connection, accepted: Accepted) -> dict[int, I
     return known
 
 
-def _finished(job_id: str, accepted: Accepted, items: Sequence[ItemResult], now: float) -> Job:
+def _finished(
+    job_id: str, accepted: Accepted, items: Sequence[ItemResult], archive: ItemResult | None, now: float
+) -> Job:
     state, error = outcome_of(items)
     return Job(
         id=job_id,
@@ -149,7 +154,7 @@ def _finished(job_id: str, accepted: Accepted, items: Sequence[ItemResult], now:
         message="",
         items=len(items),
         done=len(items),
-        result=Result(tuple(items)),
+        result=Result(tuple(items), archive),
         error=error,
         created_at=now,
         started_at=now,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from darkroom.engine.outcome import Progress
 from darkroom.errors import DarkroomError, DatabaseBusy
 from darkroom.jobs.progress import ProgressBus
 from darkroom.jobs.record import Job
-from darkroom.jobs.recording import LeaseLost, cancel_job, end_job
+from darkroom.jobs.recording import LeaseLost, cancel_job, end_job, keep_finished
 from darkroom.jobs.run import Run, Stop
 from darkroom.store import queue
 from darkroom.store.blobs import BlobStore
@@ -172,7 +173,7 @@ class Dispatcher:
 
     async def _run(self, claim: Claim) -> Claim | None:
         """Run one job to its end; the next one for the same slot, if any."""
-        run = Run(claim, self._database, self._executor, self._bus, self.slots)
+        run = Run(claim, self._database, self._blobs, self._executor, self._bus, self.slots)
         self._runs[claim.id] = run
         try:
             await run.ended()
@@ -190,11 +191,11 @@ class Dispatcher:
         """Record the end of a job and claim the next in one transaction."""
 
         def work(connection: sa.Connection) -> tuple[Job, list[Claim]]:
-            now = self._clock()
+            now, exists = self._clock(), self._blobs.exists
             if run.stopped is None:
-                job = end_job(connection, run.claim, run.request, run.entries, now, self._blobs.exists)
+                job = end_job(connection, run.claim, run.request, run.entries, now, exists, run.archive)
             else:
-                job = cancel_job(connection, run.claim, run.request, len(run.entries), now)
+                job = cancel_job(connection, run.claim, run.request, run.entries, now, exists)
             return job, self.claim_next(connection)
 
         job, claims = await self._insist(work)
@@ -257,7 +258,8 @@ class Dispatcher:
 
     async def _reap(self, *, alone: bool) -> None:
         now = self._clock()
-        reaped = await self._database.write(lambda c: queue.reap(c, now, self._limits, alone=alone))
+        keep = partial(keep_finished, now=now, has_bytes=self._blobs.exists)
+        reaped = await self._database.write(lambda c: queue.reap(c, now, self._limits, keep, alone=alone))
         if reaped.queued or reaped.failed:
             again, failed = len(reaped.queued), len(reaped.failed)
             log.warning("dead workers left %d jobs: %d are queued again, %d failed", again + failed, again, failed)

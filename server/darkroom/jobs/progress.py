@@ -1,13 +1,51 @@
 """How far each job is, for any number of listeners in this process."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from darkroom.engine.outcome import Progress
 from darkroom.jobs.record import Job
 
-__all__ = ["ProgressBus", "Watch"]
+__all__ = ["Countdown", "ProgressBus", "Watch"]
+
+EVIDENCE = 2
+"""Items of a batch that must be done before its end can be guessed."""
+
+
+class Countdown:
+    """Guesses how long a batch still takes by the items that were done since `begin`; known answers do not count.
+
+    Args:
+        clock: Seconds, never falling.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = self._newest = 0.0
+        self._done = 0
+
+    def begin(self) -> None:
+        """The first item is about to run."""
+        self._began = self._clock()
+
+    def item_done(self) -> None:
+        """One more item has run."""
+        self._done += 1
+        self._newest = self._clock()
+
+    def words(self, left: int) -> str:
+        """`, about 40 s left` for so many items, empty while that is not known."""
+        if self._done < EVIDENCE or not left:
+            return ""
+        each = (self._newest - self._began) / self._done
+        seconds = each * left - (self._clock() - self._newest)
+        if seconds < 1.0:
+            return ""
+        if seconds >= 100.0:
+            return f", about {seconds / 60:.0f} min left"
+        return f", about {seconds:.0f} s left" if seconds < 20.0 else f", about {5 * round(seconds / 5)} s left"
 
 
 class _Topic:

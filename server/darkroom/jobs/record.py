@@ -42,13 +42,27 @@ class ItemResult:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a job came to, item by item."""
+    """What a job came to, item by item.
+
+    Attributes:
+        items: One for each item of the call, in order.
+        archive: The ZIP of all results, or why there is none; None where nobody asked for one.
+    """
 
     items: tuple[ItemResult, ...]
+    archive: ItemResult | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """The result as JSON values."""
-        return {"items": [item.to_wire() for item in self.items]}
+        archive = self.archive.to_wire() if self.archive is not None else None
+        return {"items": [item.to_wire() for item in self.items], "archive": archive}
+
+    @staticmethod
+    def from_wire(wire: Mapping[str, Any]) -> "Result":
+        """The result that `to_wire` wrote."""
+        archive = wire.get("archive")
+        items = tuple(ItemResult(**item) for item in wire["items"])
+        return Result(items, ItemResult(**archive) if archive is not None else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +78,7 @@ class Job:
         message: The stage, for people.
         items: How many items it has; 1 unless it is a batch.
         done: How many of them have a result or an error.
-        result: Set once it succeeded, or failed item by item.
+        result: Set once it succeeded, or failed item by item; of a batch that was cut off, what it had finished.
         error: Why it failed: `{"code", "error", "details"}`.
         created_at: Seconds since the epoch; so are the others.
     """
@@ -92,7 +106,6 @@ class Job:
     def from_row(row: Mapping[str, Any]) -> "Job":
         """The job of a row of the table `jobs`."""
         result = row["result"]
-        items = tuple(ItemResult(**item) for item in result["items"]) if result else ()
         return Job(
             id=row["id"],
             owner=row["owner"],
@@ -102,7 +115,7 @@ class Job:
             message=row["message"],
             items=row["item_count"],
             done=row["done"],
-            result=Result(items) if result else None,
+            result=Result.from_wire(result) if result else None,
             error=row["error"],
             created_at=row["created_at"],
             started_at=row["started_at"],

@@ -14,15 +14,17 @@ from darkroom.library.library import find_source, insert_result, insert_source
 from darkroom.library.names import result_name
 from darkroom.store import queue
 from darkroom.store.ids import new_id
-from darkroom.store.schema import job_items, results
-from darkroom_tools.errors import DarkroomError
+from darkroom.store.schema import job_items, jobs, results
+from darkroom_tools.errors import Cancelled, DarkroomError
 
 __all__ = [
     "Entry",
     "LeaseLost",
     "Made",
+    "cancel_job",
     "end_job",
     "filed_answer",
+    "keep_finished",
     "load_entries",
     "outcome_of",
     "public_error",
@@ -89,6 +91,8 @@ _FILE = results.insert().from_select(
 Entry = Made | ItemResult
 """What one item came to: made just now, or an answer or error that is known already."""
 
+NOT_REACHED = Cancelled("The batch was cancelled before this image was done.").to_wire()
+
 
 def load_entries(connection: sa.Connection, job_id: str) -> dict[int, Entry]:
     """The items of an unfinished job that are done, by number."""
@@ -115,8 +119,12 @@ def filed_answer(connection: sa.Connection, owner: str, item: Item) -> ItemResul
     if filed is None:
         return None
     answer = ItemResult(**filed)
-    given = [handle for handle in item.sources if handle not in item.new]
-    return replace(answer, cached=True, sources=answer.sources or given)
+    return replace(answer, cached=True, sources=answer.sources or _known_sources(item))
+
+
+def _known_sources(item: Item) -> list[str]:
+    """Those of an item's images that were in the library before it."""
+    return [handle for handle in item.sources if handle not in item.new]
 
 
 def end_job(
@@ -126,29 +134,52 @@ def end_job(
     entries: Mapping[int, Entry],
     now: float,
     has_bytes: Callable[[str], bool],
+    archive: Entry | None = None,
 ) -> Job:
-    """Record all items and end the job, in the caller's transaction; the ended job.
+    """Record all items, and the ZIP of them, and end the job, in the caller's transaction; the ended job.
 
     It succeeds if any item did. The text of a single item's error is the job's.
 
     Raises:
         LeaseLost: Somebody else has the job; the transaction must be undone.
     """
-    recorder = _Recorder(connection, claim, request, now, has_bytes)
+    recorder = _Recorder(connection, claim.owner, claim.tool, request, now, has_bytes)
     items = tuple(recorder.record(request.items[n], entries[n]) for n in range(len(request.items)))
     state, error = outcome_of(items)
-    result = Result(items)
+    result = Result(items, recorder.record_archive(archive, items) if archive is not None else None)
     end = queue.End(state, len(items), float(state == "succeeded"), "", result.to_wire(), error)
     return _finish(connection, claim, end, len(items), now, result)
 
 
-def cancel_job(connection: sa.Connection, claim: queue.Claim, request: Request, done: int, now: float) -> Job:
-    """End a running job that was cancelled after `done` items, with nothing recorded; the ended job.
+def cancel_job(
+    connection: sa.Connection,
+    claim: queue.Claim,
+    request: Request,
+    entries: Mapping[int, Entry],
+    now: float,
+    has_bytes: Callable[[str], bool],
+) -> Job:
+    """End a running job that was cancelled and record the items that it had finished; the ended job.
 
     Raises:
-        LeaseLost: Somebody else has the job.
+        LeaseLost: Somebody else has the job; the transaction must be undone.
     """
-    return _finish(connection, claim, queue.End("canceled", done), len(request.items), now, None)
+    recorder = _Recorder(connection, claim.owner, claim.tool, request, now, has_bytes)
+    result = recorder.record_finished(entries, NOT_REACHED) if entries else None
+    share = len(entries) / len(request.items)
+    end = queue.End("canceled", len(entries), share, "", result.to_wire() if result is not None else None)
+    return _finish(connection, claim, end, len(request.items), now, result)
+
+
+def keep_finished(
+    connection: sa.Connection, job_ids: Sequence[str], now: float, has_bytes: Callable[[str], bool]
+) -> None:
+    """Record what jobs that ended outside of any worker had finished: a `queue.Keep`."""
+    for row in connection.execute(sa.select(jobs).where(jobs.c.id.in_(job_ids))).all():
+        if entries := load_entries(connection, row.id):
+            recorder = _Recorder(connection, row.owner, row.tool, Request.from_wire(row.request), now, has_bytes)
+            result = recorder.record_finished(entries, row.error or NOT_REACHED)
+            connection.execute(jobs.update().where(jobs.c.id == row.id).values(result=result.to_wire()))
 
 
 def _finish(
@@ -186,10 +217,26 @@ def outcome_of(items: Sequence[ItemResult]) -> tuple[State, dict[str, Any] | Non
 @dataclass(frozen=True, slots=True)
 class _Recorder:
     connection: sa.Connection
-    claim: queue.Claim
+    owner: str
+    tool: str
     request: Request
     now: float
     has_bytes: Callable[[str], bool]
+
+    def record_finished(self, entries: Mapping[int, Entry], unfinished: dict[str, Any]) -> Result:
+        """The finished items recorded, all others with the error `unfinished`."""
+        items = []
+        for number, item in enumerate(self.request.items):
+            if number in entries:
+                items.append(self.record(item, entries[number]))
+            else:
+                items.append(ItemResult(sources=_known_sources(item), error=unfinished))
+        return Result(tuple(items))
+
+    def record_archive(self, archive: Entry, items: Sequence[ItemResult]) -> ItemResult:
+        """The ZIP of these items recorded; filed as the answer to the same call only if nothing failed."""
+        whole = all(item.error is None for item in items)
+        return self.record(self.request.archive_item() if whole else Item(), archive)
 
     def record(self, item: Item, entry: Entry) -> ItemResult:
         if isinstance(entry, ItemResult):
@@ -208,20 +255,20 @@ class _Recorder:
             warnings=entry.warnings,
         )
         result = replace(result, images=self._images(item, entry, result.sources))
-        self._file(item, result)
+        if item.key:
+            self._file(item, result)
         return result
 
     def _sources(self, item: Item, made: Made) -> list[str]:
         """The handles of what went in; new bytes are recorded, once an owner."""
         if self.request.read_only:
-            return [handle for handle in item.sources if handle not in item.new]
+            return _known_sources(item)
         recorded: dict[str, str] = {}
-        owner = self.claim.owner
         for digest, handle, name, picture in zip(item.inputs, item.sources, item.names, made.inputs, strict=True):
             if handle in item.new and handle not in recorded:
-                known = find_source(self.connection, owner, digest)
+                known = find_source(self.connection, self.owner, digest)
                 if known is None:
-                    insert_source(self.connection, owner, handle, digest, Picture(**picture), name)
+                    insert_source(self.connection, self.owner, handle, digest, Picture(**picture), name)
                 recorded[handle] = known or handle
         return [recorded.get(handle, handle) for handle in item.sources]
 
@@ -231,15 +278,15 @@ class _Recorder:
             handle = new_id("img")
             insert_result(
                 self.connection,
-                self.claim.owner,
+                self.owner,
                 handle,
                 sources[0] if sources else None,
                 output["digest"],
                 Picture(**output["picture"]),
-                self.claim.tool,
+                self.tool,
                 self.request.plan.to_wire(),
                 made.facts,
-                result_name(item.names[0] if item.names else "", self.claim.tool, output["extension"]),
+                result_name(item.names[0] if item.names else "", self.tool, output["extension"]),
             )
             handles.append(handle)
         return handles
@@ -247,7 +294,7 @@ class _Recorder:
     def _file(self, item: Item, result: ItemResult) -> None:
         """Keep the answer for the same call; a report's without the handles that this caller happened to use."""
         filed = replace(result, sources=[]) if self.request.read_only else result
-        row = {"of": self.claim.owner, "key": item.key, "answer": filed.to_wire(), "now": self.now}
+        row = {"of": self.owner, "key": item.key, "answer": filed.to_wire(), "now": self.now}
         self.connection.execute(_FILE, row)
 
 

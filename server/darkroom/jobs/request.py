@@ -12,6 +12,7 @@ from darkroom.intake import Resolved
 from darkroom.store.ids import new_id
 from darkroom_tools.base import Settings, Tool
 from darkroom_tools.errors import DarkroomError, InvalidSettings
+from darkroom_tools.kit.clean import clean_name
 from darkroom_tools.plan import Plan, input_ref
 
 __all__ = ["MOST_ITEMS", "Call", "Item", "Request", "fingerprint", "make_request"]
@@ -72,9 +73,13 @@ def _checked(images: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return images
 
 
-def fingerprint(tool: Tool, arguments: Mapping[str, Any], each: str | None) -> str:
+def fingerprint(tool: Tool, arguments: Mapping[str, Any], each: str | None, *, archive: bool = False) -> str:
     """SHA-256 of a call as it was written: what an idempotency key stands for."""
-    written = json.dumps([tool.id, arguments, each], sort_keys=True, separators=(",", ":"), default=str)
+    return _digest([tool.id, arguments, each, archive])
+
+
+def _digest(value: Any) -> str:
+    written = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(written.encode()).hexdigest()
 
 
@@ -85,7 +90,7 @@ class Item:
     Attributes:
         inputs: Digests of the input bytes, in the order of the plan's references.
         sources: Handles of the inputs, in the same order.
-        names: File names of the inputs, in the same order.
+        names: File names of the inputs, in the same order; of an item that cannot run, what is known of them.
         new: Those of `sources` that are recorded with the result; the others are in the library already.
         key: What the answer is filed under: equal for equal steps, bytes, version and models, and for equal names
             where the result holds them.
@@ -109,23 +114,36 @@ class Request:
         items: What they run on.
         read_only: Whether the tool only reports, so that nothing of it enters the library.
         wall: Seconds that one item may take.
+        archive: Whether all results are wanted in one ZIP too.
     """
 
     plan: Plan
     items: list[Item]
     read_only: bool
     wall: float
+    archive: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """The request as JSON values."""
         items = [asdict(item) for item in self.items]
-        return {"plan": self.plan.to_wire(), "items": items, "read_only": self.read_only, "wall": self.wall}
+        return {
+            "plan": self.plan.to_wire(),
+            "items": items,
+            "read_only": self.read_only,
+            "wall": self.wall,
+            "archive": self.archive,
+        }
 
     @staticmethod
     def from_wire(wire: Mapping[str, Any]) -> "Request":
         """The request that `to_wire` wrote."""
         items = [Item(**item) for item in wire["items"]]
-        return Request(Plan.from_wire(wire["plan"]), items, wire["read_only"], wire["wall"])
+        archive = wire.get("archive", False)
+        return Request(Plan.from_wire(wire["plan"]), items, wire["read_only"], wire["wall"], archive)
+
+    def archive_item(self) -> Item:
+        """What the ZIP of all results is filed under."""
+        return Item(key=_digest(["zip", [[item.key, item.names] for item in self.items]]))
 
     def digests(self) -> set[str]:
         """All bytes that the request needs."""
@@ -145,23 +163,34 @@ def make_request(
     resolved: Sequence[Mapping[str, Sequence[Resolved]] | DarkroomError],
     models: Mapping[str, str],
     limits: Limits,
+    *,
+    archive: bool = False,
 ) -> Request:
     """Put steps and resolved inputs together.
 
     Args:
         resolved: For each item its images by wire name, or why it has none.
         models: Digests of the installed models by id.
+        archive: Whether all results are wanted in one ZIP too.
     """
     plan = _plan(tool, call)
     used = {model: models[model] for model in tool.models if model in models}
     handles: dict[str, str] = {}
     items = [
-        Item(error=images.to_wire())
+        Item(error=images.to_wire(), names=[_label(value) for values in written.values() for value in values])
         if isinstance(images, DarkroomError)
         else _item(plan, images, used, handles, named=tool.named)
-        for images in resolved
+        for written, images in zip(call.items, resolved, strict=True)
     ]
-    return Request(plan, items, tool.read_only, limits.model_seconds if tool.models else limits.tool_seconds)
+    most_inputs = max((len(item.inputs) for item in items), default=0)
+    wall = limits.model_seconds if tool.models else limits.tool_seconds
+    wall += limits.further_input_seconds * max(0, most_inputs - 1)
+    return Request(plan, items, tool.read_only, wall, archive)
+
+
+def _label(value: Any) -> str:
+    """What people may call an image that did not come in."""
+    return clean_name(value) if isinstance(value, str) and not value.lstrip().startswith("data:") else "image"
 
 
 def _plan(tool: Tool, call: Call) -> Plan:
@@ -187,11 +216,10 @@ def _item(
             handles[image.sha256] = new_id("img")
     digests = [image.sha256 for image in inputs]
     names = [image.name for image in inputs]
-    filed = json.dumps([plan.digest(digests), __version__, models, *([names] if named else [])], sort_keys=True)
     return Item(
         inputs=digests,
         sources=[image.handle or handles[image.sha256] for image in inputs],
         names=names,
         new=sorted({handles[image.sha256] for image in inputs if image.handle is None}),
-        key=hashlib.sha256(filed.encode()).hexdigest(),
+        key=_digest([plan.digest(digests), __version__, models, *([names] if named else [])]),
     )

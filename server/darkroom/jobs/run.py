@@ -2,14 +2,19 @@
 
 import asyncio
 import logging
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 from darkroom.engine.outcome import Progress
-from darkroom.jobs.progress import ProgressBus
+from darkroom.jobs.bundle import list_contents, pack
+from darkroom.jobs.progress import Countdown, ProgressBus
+from darkroom.jobs.record import ItemResult
 from darkroom.jobs.recording import Entry, Made, load_entries, public_error, to_row
 from darkroom.jobs.request import Request
+from darkroom.library.library import find_images
 from darkroom.store import queue
+from darkroom.store.blobs import BlobStore
 from darkroom.store.database import Database
 from darkroom.store.queue import Claim
 
@@ -23,6 +28,9 @@ log = logging.getLogger(__name__)
 Stop = Literal["cancelled", "shutdown", "lost"]
 """Why a run was ended from outside: by its owner, by this server's end, or because another worker has the job."""
 
+PACKING = 0.03
+"""Share of the progress that is left for the ZIP."""
+
 
 class Run:
     """Runs the items of a claimed job in one slot of its own and in slots that nobody else wants.
@@ -31,6 +39,7 @@ class Run:
         claim: The job.
         request: What it is to do.
         entries: What the items came to so far, by number.
+        archive: The ZIP of all results, once it is made.
         progress: How far the whole is; never falls.
         stopped: Set once it was ended from outside.
     """
@@ -39,6 +48,7 @@ class Run:
         self,
         claim: Claim,
         database: Database,
+        blobs: BlobStore,
         executor: "LocalExecutor",
         bus: ProgressBus,
         slots: asyncio.Semaphore,
@@ -46,15 +56,18 @@ class Run:
         self.claim = claim
         self.request = Request.from_wire(claim.request)
         self.entries: dict[int, Entry] = {}
+        self.archive: Entry | None = None
         self.progress = Progress(0.0)
         self.stopped: Stop | None = None
         self._database = database
+        self._blobs = blobs
         self._executor = executor
         self._bus = bus
         self._slots = slots
         self._fractions: dict[int, float] = {}
         self._todo: deque[int] = deque()
-        self._task = asyncio.create_task(self._run_items())
+        self._countdown = Countdown()
+        self._task = asyncio.create_task(self._run_all())
 
     def stop(self, why: Stop) -> None:
         """End it; the first reason counts."""
@@ -71,11 +84,17 @@ class Run:
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
             raise error
 
-    async def _run_items(self) -> None:
-        if len(self.request.items) == 1 and self.claim.attempt == 1:
+    async def _run_all(self) -> None:
+        if len(self.request.items) == 1 and self.claim.attempt == 1 and not self.request.archive:
             return await self._run_item(0)
+        await self._run_items()
+        if self.request.archive:
+            self.archive = await self._pack()
+
+    async def _run_items(self) -> None:
         self.entries = await self._database.read(lambda connection: load_entries(connection, self.claim.id))
         self._todo.extend(n for n in range(len(self.request.items)) if n not in self.entries)
+        self._countdown.begin()
         async with asyncio.TaskGroup() as helpers:
             while self._todo:
                 await self._share(helpers)
@@ -113,7 +132,8 @@ class Run:
                 log.exception("item %d of %s failed", number, self.claim.id)
         self.entries[number] = entry
         self._fractions.pop(number, None)
-        if len(self.entries) < len(self.request.items):
+        self._countdown.item_done()
+        if len(self.entries) < len(self.request.items) or self.request.archive:
             await self._checkpoint(number, entry)
             self._advance()
 
@@ -124,13 +144,38 @@ class Run:
         if not held:
             self.stop("lost")
 
+    async def _pack(self) -> Entry | None:
+        """The ZIP of all results in the store, or why it cannot be; None where nothing was made."""
+        handles = [
+            handle for entry in self.entries.values() if isinstance(entry, ItemResult) for handle in entry.images
+        ]
+        known = await self._database.read(lambda c: find_images(c, self.claim.owner, handles))
+        contents = list_contents(self._blobs, self.request, self.entries, known)
+        if not contents.files:
+            return None
+        self._publish(self.progress.fraction, "Packing the ZIP")
+        given_up = threading.Event()
+        try:
+            return await asyncio.to_thread(pack, self._blobs, contents, given_up)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+        except Exception as error:
+            entry = public_error(error)
+            if entry.error and entry.error["code"] == "INTERNAL":
+                log.exception("the ZIP of %s failed", self.claim.id)
+            return entry
+
     def _advance(self, number: int | None = None, progress: Progress | None = None) -> None:
         if number is not None and progress is not None:
             self._fractions[number] = progress.fraction
-        count = len(self.request.items)
-        fraction = (len(self.entries) + sum(self._fractions.values())) / count
+        count, done = len(self.request.items), len(self.entries)
+        fraction = (done + sum(self._fractions.values())) / count
         message = progress.message if progress is not None else self.progress.message
         if count > 1:
-            message = f"{len(self.entries)} of {count} done"
+            message = f"{done} of {count} done{self._countdown.words(count - done)}"
+        self._publish(fraction * (1.0 - PACKING) if self.request.archive else fraction, message)
+
+    def _publish(self, fraction: float, message: str) -> None:
         self.progress = Progress(max(self.progress.fraction, min(fraction, 1.0)), message)
         self._bus.publish(self.claim.id, self.progress)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from darkroom.jobs.accepting import Accepted, BytesGone, Images, Resolver, recor
 from darkroom.jobs.dispatch import Dispatcher
 from darkroom.jobs.progress import ProgressBus
 from darkroom.jobs.record import Job
+from darkroom.jobs.recording import keep_finished
 from darkroom.jobs.request import Call, Request, fingerprint, make_request
 from darkroom.jobs.retention import Pruned, prune
 from darkroom.library.library import Library
@@ -121,6 +123,7 @@ class Jobs:
         arguments: Mapping[str, Any],
         *,
         each: str | None = None,
+        archive: bool = False,
         idempotency_key: str | None = None,
     ) -> Job:
         """Validate a call and take it on: once this returns, it survives a crash.
@@ -133,6 +136,7 @@ class Jobs:
             arguments: Wire input: image parameters and settings.
             each: An image parameter that holds a list here: the tool runs once for each, and one failing image does
                 not fail the others.
+            archive: Put all results into one ZIP too, an image of its own in the library.
             idempotency_key: The same key with the same call gives the same job, however often it is sent.
 
         Raises:
@@ -145,14 +149,14 @@ class Jobs:
         if self._stopping:
             raise Overloaded("The server is stopping. Try again in a few seconds.", code="SHUTTING_DOWN", retryAfter=5)
         call = Call.parse(tool, arguments, each)
-        printed = fingerprint(tool, arguments, each)
+        printed = fingerprint(tool, arguments, each, archive=archive)
         if idempotency_key is not None and (known := await self._replay(principal, idempotency_key, printed)):
             return known
         self._blobs.check_space()
         for _ in range(TRIES):
             items, brought = await self._resolver.resolve(principal, call)
             try:
-                request = self._request(tool, call, items, batch=each is not None)
+                request = self._request(tool, call, items, batch=each is not None, archive=archive)
                 job = await self._enter(Accepted(principal.id, tool.id, request, printed, idempotency_key))
             except BytesGone:
                 continue
@@ -207,11 +211,14 @@ class Jobs:
     async def cancel(self, principal: Principal, job_id: str) -> Job:
         """Cancel a job and return it, in its end state if that is reached within 5 seconds; an ended job stays so.
 
+        What a batch has finished is recorded like any result.
+
         Raises:
             NotFound: No such job of the principal.
         """
         now = time.time()
-        waited = await self._database.write(lambda c: queue.cancel(c, principal.id, job_id, now))
+        keep = partial(keep_finished, now=now, has_bytes=self._blobs.exists)
+        waited = await self._database.write(lambda c: queue.cancel(c, principal.id, job_id, now, keep))
         if self._dispatcher.stop(job_id):
             return await self.wait(principal, job_id, CANCEL_SECONDS)
         if waited:
@@ -249,11 +256,13 @@ class Jobs:
             raise InvalidSettings(f"An idempotency key has at most {LONGEST_KEY} characters.", got=len(key))
         return await self._database.read(lambda c: replay(c, principal.id, key, printed))
 
-    def _request(self, tool: Tool, call: Call, items: Sequence[Images | DarkroomError], *, batch: bool) -> Request:
+    def _request(
+        self, tool: Tool, call: Call, items: Sequence[Images | DarkroomError], *, batch: bool, archive: bool
+    ) -> Request:
         error = next((item for item in items if isinstance(item, DarkroomError)), None)
         if error is not None and not batch:
             raise error
-        return make_request(tool, call, items, self._models(), self._limits)
+        return make_request(tool, call, items, self._models(), self._limits, archive=archive)
 
     async def _enter(self, accepted: Accepted) -> Job:
         """Record a call, and start it if there is a slot."""

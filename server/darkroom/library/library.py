@@ -20,7 +20,7 @@ from darkroom.store.database import Database
 from darkroom.store.schema import images, job_blobs, results
 from darkroom_tools.kit.clean import clean_name, clean_text
 
-__all__ = ["Library", "find_source", "insert_result", "insert_source", "load_image"]
+__all__ = ["Library", "find_images", "find_source", "insert_result", "insert_source", "load_image"]
 
 MOST_LISTED = 200
 
@@ -52,6 +52,12 @@ def load_image(connection: sa.Connection, owner: str, handle: str) -> ImageRecor
         got = clean_text(handle, 60)
         raise NotFound(f"There is no image {got!r}. list_images shows the handles of all images.", got=got)
     return ImageRecord(**row)
+
+
+def find_images(connection: sa.Connection, owner: str, handles: Sequence[str]) -> dict[str, ImageRecord]:
+    """Those of the images that exist and are the owner's, by handle."""
+    rows = connection.execute(_FOUND, {"owner": owner, "handles": handles}).mappings()
+    return {row["id"]: ImageRecord(**row) for row in rows}
 
 
 def find_source(connection: sa.Connection, owner: str, sha256: str) -> str | None:
@@ -135,9 +141,7 @@ class Library:
 
     async def find(self, principal: Principal, handles: Sequence[str]) -> Mapping[str, ImageRecord]:
         """Those of the images that exist and are the principal's, by handle."""
-        wanted = {"owner": principal.id, "handles": handles}
-        rows = await self._database.read(lambda connection: connection.execute(_FOUND, wanted).mappings().all())
-        return {row["id"]: ImageRecord(**row) for row in rows}
+        return await self._database.read(lambda connection: find_images(connection, principal.id, handles))
 
     async def resolve(self, principal: Principal, handle: str) -> Resolved:
         """The bytes behind a handle, for `Intake`.

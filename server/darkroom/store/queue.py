@@ -6,7 +6,7 @@ that lost its lease cannot finish a job that somebody else runs by now.
 """
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ __all__ = [
     "ENDED",
     "Claim",
     "End",
+    "Keep",
     "QueueLimits",
     "Reaped",
     "cancel",
@@ -34,6 +35,10 @@ __all__ = [
 ENDED: Final = ("succeeded", "failed", "canceled")
 RETRY_AFTER: Final = 5
 LONGEST_MESSAGE: Final = 200
+
+
+Keep = Callable[[sa.Connection, Sequence[str]], object]
+"""Told which jobs end before they are done, while their finished items still stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +202,13 @@ def release(connection: sa.Connection, worker: str) -> None:
     connection.execute(jobs.update().where(jobs.c.state == "running", jobs.c.lease_owner == worker).values(back))
 
 
-def reap(connection: sa.Connection, now: float, limits: QueueLimits, *, alone: bool = False) -> Reaped:
+def reap(
+    connection: sa.Connection, now: float, limits: QueueLimits, keep: Keep | None = None, *, alone: bool = False
+) -> Reaped:
     """Take the running jobs of dead workers: queue them again, or end those cancelled or tried too often.
 
     Args:
+        keep: Keeps what the jobs that end now have finished.
         alone: True if no other worker can be alive, so every lease is a dead one's.
     """
     dead = jobs.update().where(jobs.c.state == "running")
@@ -210,15 +218,18 @@ def reap(connection: sa.Connection, now: float, limits: QueueLimits, *, alone: b
         f"The server stopped {limits.attempts} times in the middle of this job. "
         "Try a smaller image or other settings; the server's log says more."
     ).to_wire()
-    canceled = _end(connection, dead.where(jobs.c.cancel_requested), {"state": "canceled"}, now)
+    canceled = _end(connection, dead.where(jobs.c.cancel_requested), {"state": "canceled"}, now, keep)
     spent = dead.where(jobs.c.attempt >= limits.attempts)
-    failed = _end(connection, spent, {"state": "failed", "error": error}, now)
+    failed = _end(connection, spent, {"state": "failed", "error": error}, now, keep)
     again = dead.values(state="queued", lease_owner=None, lease_until=None).returning(jobs.c.id)
     return Reaped(connection.execute(again).scalars().all(), failed, canceled)
 
 
-def cancel(connection: sa.Connection, owner: str, job_id: str, now: float) -> bool:
+def cancel(connection: sa.Connection, owner: str, job_id: str, now: float, keep: Keep | None = None) -> bool:
     """Cancel a waiting job at once and ask for the end of a running one; an ended one stays as it is.
+
+    Args:
+        keep: Keeps what a waiting job finished before it was put back into the queue.
 
     Returns:
         Whether it was waiting, so that it will never run.
@@ -227,7 +238,7 @@ def cancel(connection: sa.Connection, owner: str, job_id: str, now: float) -> bo
         NotFound: The owner has no such job.
     """
     mine = jobs.update().where(jobs.c.id == job_id, jobs.c.owner == owner)
-    if _end(connection, mine.where(jobs.c.state == "queued"), {"state": "canceled"}, now):
+    if _end(connection, mine.where(jobs.c.state == "queued"), {"state": "canceled"}, now, keep):
         return True
     asked = mine.values(cancel_requested=sa.or_(jobs.c.cancel_requested, jobs.c.state == "running"))
     if connection.execute(asked.returning(jobs.c.id)).first() is None:
@@ -239,11 +250,15 @@ def _fence(job: Claim) -> dict[str, Any]:
     return {"which": job.id, "worker": job.worker, "try": job.attempt}
 
 
-def _end(connection: sa.Connection, which: sa.Update, values: Mapping[str, Any], now: float) -> list[str]:
+def _end(
+    connection: sa.Connection, which: sa.Update, values: Mapping[str, Any], now: float, keep: Keep | None
+) -> list[str]:
     """Bring jobs to an end state; their ids."""
     ended = which.values(**values, lease_owner=None, lease_until=None, finished_at=now).returning(jobs.c.id)
     ids = list(connection.execute(ended).scalars())
     if ids:
+        if keep is not None:
+            keep(connection, ids)
         _forget(connection, ids)
     return ids
 

@@ -17,7 +17,7 @@ from darkroom_tools.kit.clean import clean_text
 from darkroom_tools.plan import Plan, Step, step_ref
 from darkroom_tools.settings import Settings, nearest
 
-__all__ = ["compile_pipeline", "compile_workflow", "tool_id"]
+__all__ = ["compile_pipeline", "compile_workflow", "parse_step", "refuse_references", "tool_id"]
 
 RESERVED_INPUTS = frozenset({"image", "images"})
 
@@ -60,14 +60,32 @@ def compile_workflow(document: WorkflowDocument, identifier: str, tools: Mapping
 
 
 def compile_pipeline(steps: Sequence[PipelineStep], tools: Mapping[str, Tool]) -> Tool:
-    """The tool that an unsaved list of steps is; references have nothing to refer to and are refused."""
+    """The tool that an unsaved list of steps is."""
+    refuse_references(steps)
+    document = WorkflowDocument(name="Pipeline", steps=list(steps))
+    return compile_workflow(document, "run-pipeline", tools)
+
+
+def refuse_references(steps: Sequence[PipelineStep]) -> None:
+    """Refuse `${{ inputs.name }}` in steps that are not saved: there is nothing to refer to."""
     for n, step in enumerate(steps):
         for name, value in step.settings.items():
             if (missing := referenced_input(value)) is not None:
                 path = f"steps[{n}].settings.{name}"
                 raise InvalidSettings(f"{path} refers to input {missing!r}; give a value here.", field=path)
-    document = WorkflowDocument(name="Pipeline", steps=list(steps))
-    return compile_workflow(document, "run-pipeline", tools)
+
+
+def parse_step(tool: Tool, given: Mapping[str, Any], number: int) -> Settings:
+    """The settings of step `number`, counted from 0.
+
+    Raises:
+        InvalidSettings: With the path into the steps, such as `steps[1].settings.width`.
+    """
+    try:
+        return tool.settings.parse(given)
+    except InvalidSettings as error:
+        field = f"steps[{number}].settings" + (f".{error.details['field']}" if "field" in error.details else "")
+        raise InvalidSettings(f"{field}: {error.message}", **{**error.details, "field": field}) from error
 
 
 def tool_id(name: str, workflow_id: str) -> str:
@@ -78,7 +96,8 @@ def tool_id(name: str, workflow_id: str) -> str:
 
 
 def _step_tool(step: PipelineStep, tools: Mapping[str, Tool], path: str) -> Tool:
-    tool = tools.get(step.tool.replace("_", "-"))
+    wanted = step.tool.replace("_", "-")
+    tool = tools.get(wanted) or next((tool for tool in tools.values() if wanted in tool.aliases), None)
     if tool is None or not tool.pipeline_step:
         allowed = sorted(tool.id for tool in tools.values() if tool.pipeline_step)
         near = nearest(step.tool, allowed) if tool is None else None
@@ -178,11 +197,7 @@ def _expand(
             name: values.get(wanted) if (wanted := referenced_input(value)) else value
             for name, value in step.settings.items()
         }
-        try:
-            settings = tool.settings.parse({name: value for name, value in given.items() if value is not None})
-        except InvalidSettings as error:
-            field = f"steps[{n}].settings" + (f".{error.details['field']}" if "field" in error.details else "")
-            raise InvalidSettings(f"{field}: {error.message}", **{**error.details, "field": field}) from error
+        settings = parse_step(tool, {name: value for name, value in given.items() if value is not None}, n)
         identifier = f"s{n + 1}"
         steps.append(Step(identifier, tool.id, settings.to_wire(), {tool.inputs[0].name: refs}))
         refs = (step_ref(identifier),)

@@ -13,12 +13,12 @@ from support.containers import picture_bytes
 from support.private import PRIVATE, XMP, private_exif, private_jpeg, saved, scene, segment
 
 from darkroom_tools.errors import ProcessingFailed
-from darkroom_tools.kit.containers import Damaged
-from darkroom_tools.kit.exif_write import ExifBlock
-from darkroom_tools.kit.iptc import edit_iptc, of_photoshop
-from darkroom_tools.kit.metadata_changes import Edit, Position, Strip
-from darkroom_tools.kit.metadata_rewrite import CONTAINERS, rewrite
-from darkroom_tools.kit.xmp import XmpPacket
+from darkroom_tools.kit.metadata.changes import Edit, Position, Strip
+from darkroom_tools.kit.metadata.containers import Damaged
+from darkroom_tools.kit.metadata.exif import ExifBlock
+from darkroom_tools.kit.metadata.iptc import edit_iptc, of_photoshop
+from darkroom_tools.kit.metadata.rewrite import CONTAINERS, rewrite
+from darkroom_tools.kit.metadata.xmp import XmpPacket
 
 EDIT = Edit(texts={"title": "T", "author": "A"}, keywords=("k",), position=Position(1, 2), shift=5, iptc=True)
 CHANGES = [

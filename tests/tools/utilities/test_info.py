@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.pictures import gradient, noise, opened, picture, use
 
-from darkroom_tools.kit.metadata import read_exif
+from darkroom_tools.kit.metadata.reading import read_exif
 from darkroom_tools.utilities.info import info
 
 PHOTO = PIL.Image.fromarray(noise(40, 30))

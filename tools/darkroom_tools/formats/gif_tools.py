@@ -12,8 +12,8 @@ from darkroom_tools.kit.caption import CaptionPosition, caption
 from darkroom_tools.kit.color import Color
 from darkroom_tools.kit.frames import animation_facts, backwards, delays_of, loop_of, timed
 from darkroom_tools.kit.geometry import MAX_SIDE, check_output, proportional, rounded
-from darkroom_tools.kit.metadata_changes import Strip
-from darkroom_tools.kit.metadata_rewrite import rewrite
+from darkroom_tools.kit.metadata.changes import Strip
+from darkroom_tools.kit.metadata.rewrite import rewrite
 from darkroom_tools.kit.pixels import frame_at, premultiplied, resized, turn
 from darkroom_tools.kit.text import find_font, has_ink
 from darkroom_tools.kit.unpublished import Unpublished

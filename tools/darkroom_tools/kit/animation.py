@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from darkroom_tools.image import Image
-from darkroom_tools.kit.containers import Damaged, Part
-from darkroom_tools.kit.metadata_rewrite import CONTAINERS
+from darkroom_tools.kit.metadata.containers import Damaged, Part
+from darkroom_tools.kit.metadata.rewrite import CONTAINERS
 
 __all__ = ["file_of", "retimed", "reversed_file"]
 

@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from darkroom_tools.image import Image
 from darkroom_tools.kit.color import Rgba, parse_color
-from darkroom_tools.kit.geometry import rounded
+from darkroom_tools.kit.geometry import Box, rounded
 from darkroom_tools.kit.pixels import rounded_mask
 from darkroom_tools.kit.stamp import overlap, stamp
 from darkroom_tools.kit.text import missing_glyphs, text_mask
@@ -57,21 +57,8 @@ def caption(  # noqa: PLR0913 - the settings of a caption
         ProcessingFailed: Nothing of the text can be drawn.
     """
     letters = text_mask(text, font, font_size, "centre" if x is None else "low")
-    # Room around the ink for what is larger than it: the shadow, and the box.
-    reach = math.ceil(font_size * (SHADOW_SHIFT + 3 * SHADOW_SIGMA)) if shadow else 0
     inset = rounded(padding) if background else 0
-    room = max(reach, inset)
-    width, height = letters.width + 2 * room, letters.height + 2 * room
-    ink_mask = letters.embed(room, room, width, height)
-
-    coats: list[tuple[pyvips.Image, Rgba]] = []
-    if background:
-        box = _box(letters.width + 2 * inset, letters.height + 2 * inset, border_radius)
-        coats.append((box.embed(room - inset, room - inset, width, height), parse_color(background)))
-    if shadow:
-        coats.append(_shadow(ink_mask, font_size, parse_color(color)))
-    coats.append((ink_mask, parse_color(color)))
-
+    coats, room = _coats(letters, font_size, parse_color(color), background, inset, border_radius, shadow=shadow)
     margin = max(font_size, inset)
     upper = {
         "top": margin,
@@ -81,12 +68,38 @@ def caption(  # noqa: PLR0913 - the settings of a caption
     left = rounded((image.width - letters.width) / 2 if x is None else x + inset)
     top = rounded(upper[position] if y is None else y + inset)
     written = stamp(image, coats, left - room, top - room)
-    if overlap(letters.width, letters.height, left, top, image) != (left, top, letters.width, letters.height):
-        written = written.warn("Part of the text is outside the picture. A smaller 'fontSize' or newlines may help.")
+    drawn = Box(left - inset, top - inset, letters.width + 2 * inset, letters.height + 2 * inset)
+    if overlap(drawn.width, drawn.height, drawn.left, drawn.top, image) != drawn:
+        what = "text or its box" if background else "text"
+        written = written.warn(f"Part of the {what} is outside the picture. A smaller 'fontSize' or newlines may help.")
     missing = missing_glyphs(text, font)
     if missing:
         written = written.warn(f"No bundled font has {missing[:20]!r}: empty boxes stand in.")
     return written
+
+
+def _coats(
+    letters: "pyvips.Image",
+    font_size: float,
+    color: Rgba,
+    background: str | None,
+    inset: int,
+    border_radius: float,
+    *,
+    shadow: bool,
+) -> "tuple[list[tuple[pyvips.Image, Rgba]], int]":
+    """The masks of box, shadow and ink with their colours, lowest first, and how far they reach around the ink."""
+    reach = math.ceil(font_size * (SHADOW_SHIFT + 3 * SHADOW_SIGMA)) if shadow else 0
+    room = max(reach, inset)
+    width, height = letters.width + 2 * room, letters.height + 2 * room
+    ink_mask = letters.embed(room, room, width, height)
+    coats: list[tuple[pyvips.Image, Rgba]] = []
+    if background:
+        box = _box(letters.width + 2 * inset, letters.height + 2 * inset, border_radius)
+        coats.append((box.embed(room - inset, room - inset, width, height), parse_color(background)))
+    if shadow:
+        coats.append(_shadow(ink_mask, font_size, color))
+    return [*coats, (ink_mask, color)], room
 
 
 def _box(width: int, height: int, radius: float) -> "pyvips.Image":

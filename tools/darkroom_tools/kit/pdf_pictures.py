@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from darkroom_tools.image import File, Image
-from darkroom_tools.kit.containers import Damaged
-from darkroom_tools.kit.containers_jpeg import JPEG
-from darkroom_tools.kit.containers_png import PNG
+from darkroom_tools.kit.metadata.containers import Damaged
+from darkroom_tools.kit.metadata.jpeg import JPEG
+from darkroom_tools.kit.metadata.png import PNG
 from darkroom_tools.kit.pdf import PdfPicture
 from darkroom_tools.kit.pixels import as_array, color_bands, first_frame
 from darkroom_tools.native import np

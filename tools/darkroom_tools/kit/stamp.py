@@ -1,6 +1,7 @@
 """Colour laid on a picture through masks, touching no pixel outside them."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from darkroom_tools.image import Image
 from darkroom_tools.kit.color import Rgba, ink
@@ -8,7 +9,10 @@ from darkroom_tools.kit.geometry import Box
 from darkroom_tools.kit.pixels import as_color, paint
 from darkroom_tools.native import pyvips
 
-__all__ = ["overlap", "stamp"]
+__all__ = ["STREAMED", "inserted", "overlap", "stamp"]
+
+STREAMED: Final = "vips-sequential"
+"""The field by which libvips knows that pixels can be read once only, from top to bottom."""
 
 
 def overlap(width: int, height: int, left: int, top: int, image: Image) -> Box | None:
@@ -48,4 +52,21 @@ def stamp(image: Image, coats: "Sequence[tuple[pyvips.Image, Rgba]]", left: int,
         if not still:
             seen = seen.embed(0, area.top, area.width, image.height).replicate(1, image.frames)
         part = paint(part, seen, ink(part, color)[1])
-    return image.with_pixels(pixels.insert(part, *where))
+    return image.with_pixels(inserted(pixels, part, *where))
+
+
+def inserted(pixels: "pyvips.Image", part: "pyvips.Image", left: int, top: int) -> "pyvips.Image":
+    """A picture with a part of it replaced by what was made of that part.
+
+    A thousand lines below the part libvips closes what it was read from, if that streams; but here the rest of the
+    picture is read from the same file. So the two do not say that they stream, only the result does.
+    """
+    streams = bool(pixels.get_typeof(STREAMED) or part.get_typeof(STREAMED))
+    pixels, part = pixels.copy(), part.copy()
+    pixels.remove(STREAMED)
+    part.remove(STREAMED)
+    made = pixels.insert(part, left, top)
+    if streams:
+        made = made.copy()
+        made.set_type(pyvips.GValue.gint_type, STREAMED, 1)
+    return made

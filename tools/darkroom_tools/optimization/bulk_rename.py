@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from darkroom_tools.base import Archive, Entry, Original, Settings, tool
 from darkroom_tools.kit.clean import clean_name
-from darkroom_tools.kit.metadata import read_exif
+from darkroom_tools.kit.metadata.reading import read_exif
 from darkroom_tools.native import pyvips
 
 PLACEHOLDERS: Final = ("n", "date", "original", "index", "padded")

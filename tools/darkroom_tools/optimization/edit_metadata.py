@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from darkroom_tools.base import Image, Settings, tool
 from darkroom_tools.errors import InvalidSettings
-from darkroom_tools.kit.metadata_changes import Edit, Position, Strip
+from darkroom_tools.kit.metadata.changes import Edit, Position, Strip
 from darkroom_tools.kit.unpublished import Unpublished
 
 MOST_CHARACTERS: Final = 10_000

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from darkroom_tools.base import Format, Image, Settings, tool
 from darkroom_tools.kit.geometry import proportional
-from darkroom_tools.kit.metadata_changes import Strip
+from darkroom_tools.kit.metadata.changes import Strip
 from darkroom_tools.kit.pixels import color_bands, premultiplied
 from darkroom_tools.kit.unpublished import Unpublished
 

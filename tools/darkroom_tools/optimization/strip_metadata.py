@@ -1,7 +1,7 @@
 """Strip Metadata."""
 
 from darkroom_tools.base import Image, Settings, tool
-from darkroom_tools.kit.metadata_changes import EVERYTHING, Strip
+from darkroom_tools.kit.metadata.changes import EVERYTHING, Strip
 from darkroom_tools.kit.unpublished import Unpublished
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from darkroom_tools.base import Image, Report, Settings, tool
-from darkroom_tools.kit.metadata import capped
+from darkroom_tools.kit.metadata.reading import capped
 from darkroom_tools.kit.pixels import as_array, first_frame, white_level
 from darkroom_tools.kit.untrusted import UntrustedText
 from darkroom_tools.native import np, pyvips

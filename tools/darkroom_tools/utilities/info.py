@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from darkroom_tools.base import Image, Report, tool
 from darkroom_tools.kit.density import pixels_per_inch
-from darkroom_tools.kit.metadata import capped, comments, read_exif
+from darkroom_tools.kit.metadata.reading import capped, comments, read_exif
 from darkroom_tools.kit.pixels import first_frame
 from darkroom_tools.kit.untrusted import UntrustedText
 from darkroom_tools.native import pyvips

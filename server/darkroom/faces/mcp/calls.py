@@ -12,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 from darkroom.errors import DarkroomError, NotFound
 from darkroom.faces.mcp.corrections import corrected_arguments, with_known_names
 from darkroom.faces.mcp.progress import Reporter
-from darkroom.faces.mcp.replies import MOST_ITEMS, error_reply, finished_reply, pending_reply
+from darkroom.faces.mcp.replies import error_reply, finished_reply, pending_reply, shown_items
 from darkroom.faces.mcp.room import Context, Room
 from darkroom.faces.mcp.stream import connection
 from darkroom.principal import Principal
@@ -38,14 +38,14 @@ class Call:
     principal: Principal
 
     async def run_job(
-        self, tool: Tool, arguments: Mapping[str, Any], *, each: str | None = None
+        self, tool: Tool, arguments: Mapping[str, Any], *, each: str | None = None, archive: bool = False
     ) -> types.CallToolResult:
         """Accept the job, wait for it as long as the client can, and answer.
 
         A client that cancels the request cancels the job; one that merely vanishes from a stream does not, nor
         does a server that stops. Over HTTP, closing the response is how a client cancels.
         """
-        job = await self.room.jobs.accept(self.principal, tool, arguments, each=each)
+        job = await self.room.jobs.accept(self.principal, tool, arguments, each=each, archive=archive)
         try:
             return await self.answer(await self._follow(job, self._patience()))
         except anyio.get_cancelled_exc_class():
@@ -62,7 +62,7 @@ class Call:
         """The reply for a job in whatever state it is."""
         if not job.ended:
             return pending_reply(job)
-        items = job.result.items[offset : offset + MOST_ITEMS] if job.result is not None else ()
+        items = shown_items(job, offset)
         handles = [handle for item in items for handle in item.images]
         gallery = await self.room.library.find(self.principal, handles) if handles else {}
         return finished_reply(job, gallery, self.room.links, offset=offset)
@@ -89,7 +89,7 @@ class Call:
             return job
         if not self._wants_progress():
             return await self.room.jobs.wait(self.principal, job.id, seconds)
-        reporter = Reporter(self.ctx.session, self.room.pace)
+        reporter = Reporter(self.ctx.session, self.room.pace, items=job.items)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reporter.run)
             tasks.start_soon(self._watch, job.id, reporter)
@@ -138,25 +138,26 @@ class Caller:
         except DarkroomError as error:
             return error_reply(error, corrected=_corrected_call(error, tool, repaired))
 
-    def _known(self, principal: Principal) -> list[str]:
-        return [*self._managers, *(tool.name for tool in self._room.catalog.tools_for(principal))]
+    def _known(self, principal: Principal) -> dict[str, str]:
+        return {name: name for name in self._managers} | self._room.catalog.names(principal)
 
 
 def _corrected_call(error: DarkroomError, tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
     images = {image.name: arguments[image.name] for image in tool.inputs if image.name in arguments}
-    settings = {name: value for name, value in arguments.items() if name not in images}
-    if tool.pipeline_step and tool.function is not None and isinstance(images.get(tool.inputs[0].name), list):
+    singles = [image.name for image in tool.inputs if not image.many and isinstance(images.get(image.name), list)]
+    if len(singles) == 1 and not any(image.required and image.name not in images for image in tool.inputs):
+        settings = {name: value for name, value in arguments.items() if name != singles[0]}
         steps = [{"tool": tool.name, **({"settings": settings} if settings else {})}]
-        return {"name": "run_pipeline", "arguments": {"steps": steps, "images": images[tool.inputs[0].name]}}
+        return {"name": "run_pipeline", "arguments": {"steps": steps, "images": images[singles[0]]}}
     if any(image.required and image.name not in images for image in tool.inputs):
         return None
     fixed = corrected_arguments(error, arguments, tool.settings, others=images, example=tool.example)
     return {"name": tool.name, "arguments": fixed} if fixed is not None else None
 
 
-def unknown_tool(name: str, known: list[str]) -> MCPError:
-    """The protocol error for a name that nobody lists."""
-    near = nearest(name, known)
+def unknown_tool(name: str, known: Mapping[str, str]) -> MCPError:
+    """The protocol error for a name that nobody lists; `known` gives the listed name of each that is understood."""
+    near = known.get(nearest(name, list(known)) or "")
     hint = f" Did you mean {near!r}?" if near else " tools/list has all names."
     return MCPError(types.INVALID_PARAMS, f"Unknown tool {name[:60]!r}.{hint}", {"nearest": near} if near else None)
 

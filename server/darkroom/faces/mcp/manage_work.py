@@ -1,16 +1,19 @@
 """Tools that look after work: pipelines, saved workflows, jobs."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import mcp_types as types
 from pydantic import Field
 
+from darkroom.errors import NotFound
 from darkroom.faces.mcp.calls import Call
 from darkroom.faces.mcp.manage import Manager
 from darkroom.faces.mcp.replies import facts_reply
-from darkroom.workflows.compile import compile_pipeline
+from darkroom.workflows.compile import compile_pipeline, parse_step, refuse_references
 from darkroom.workflows.document import PipelineStep, WorkflowDocument
 from darkroom.workflows.service import Saved
+from darkroom_tools.base import Tool
 from darkroom_tools.settings import Settings
 
 __all__ = ["WORK_MANAGERS"]
@@ -25,6 +28,8 @@ class RunPipeline(Settings):
     """Image tools in order"""
     images: Annotated[list[str], Field(min_length=1, max_length=200)]
     """Handles, paths or URLs; all steps run on each"""
+    zip: bool = False
+    """Also one ZIP of all results"""
 
 
 class ListWorkflows(Settings):
@@ -62,10 +67,36 @@ class CancelJob(Settings):
 
 async def run_pipeline(call: Call, wanted: RunPipeline) -> types.CallToolResult:
     """Run unsaved steps over one or many images."""
-    tool = compile_pipeline(wanted.steps, call.room.catalog.builtin)
-    if len(wanted.images) == 1:
-        return await call.run_job(tool, {"image": wanted.images[0]})
-    return await call.run_job(tool, {"image": wanted.images}, each="image")
+    tool, name, arguments = _single_step(call, wanted) or (
+        compile_pipeline(wanted.steps, call.room.catalog.builtin),
+        "image",
+        {},
+    )
+    if len(wanted.images) == 1 and not wanted.zip:
+        return await call.run_job(tool, {**arguments, name: wanted.images[0]})
+    return await call.run_job(tool, {**arguments, name: wanted.images}, each=name, archive=wanted.zip)
+
+
+def _single_step(call: Call, wanted: RunPipeline) -> tuple[Tool, str, Mapping[str, Any]] | None:
+    """Of a single step the tool itself, the image it lacks, and its other arguments.
+
+    So a batch can be of any tool, also of one that only reports, takes further images or is a saved workflow; and
+    it shares its answers with single calls. None for what lacks more than one image, or a list.
+    """
+    if len(wanted.steps) > 1:
+        return None
+    refuse_references(wanted.steps)
+    [step] = wanted.steps
+    try:
+        tool = call.room.catalog.find(call.principal, step.tool)
+    except NotFound:
+        return None
+    lacks = [image for image in tool.inputs if image.required and image.name not in step.settings]
+    if len(lacks) != 1 or lacks[0].many:
+        return None
+    images = {image.name for image in tool.inputs}
+    parse_step(tool, {name: value for name, value in step.settings.items() if name not in images}, 0)
+    return tool, lacks[0].name, step.settings
 
 
 async def save_workflow(call: Call, document: WorkflowDocument) -> types.CallToolResult:
@@ -93,7 +124,10 @@ async def get_job(call: Call, wanted: GetJob) -> types.CallToolResult:
 async def cancel_job(call: Call, wanted: CancelJob) -> types.CallToolResult:
     """Stop a job; what it finished stays."""
     job = await call.room.jobs.cancel(call.principal, wanted.job)
-    return facts_reply({"job": job.id, "state": job.state})
+    facts: dict[str, Any] = {"job": job.id, "state": job.state}
+    if job.items > 1:
+        facts |= {"done": job.done, "total": job.items}
+    return facts_reply(facts)
 
 
 def _facts_of(saved: Saved) -> dict[str, Any]:
@@ -112,7 +146,7 @@ WORK_MANAGERS = (
     Manager(
         "run_pipeline",
         "Run pipeline",
-        "Run several image tools in one go over one or many images: decoded once, encoded once, faster and "
+        "Run one or several image tools in one go over up to 200 images: decoded once, encoded once, faster and "
         "cleaner than single calls.",
         RunPipeline,
         run_pipeline,

@@ -20,11 +20,18 @@ ETA_FROM = 0.05
 
 
 class Reporter:
-    """Sends the newest progress, at most every `pace.interval` and at least every `pace.heartbeat` seconds."""
+    """Sends the newest progress, at most every `pace.interval` and at least every `pace.heartbeat` seconds.
 
-    def __init__(self, session: ServerSession, pace: Pace, clock: Callable[[], float] = anyio.current_time) -> None:
+    The total is the number of `items`, so a client shows a batch as 12.3 of 200. A batch says itself how long it
+    still takes: it knows which items took no time.
+    """
+
+    def __init__(
+        self, session: ServerSession, pace: Pace, clock: Callable[[], float] = anyio.current_time, *, items: int = 1
+    ) -> None:
         self._session = session
         self._pace = pace
+        self._items = items
         self._clock = clock
         self._started: float | None = None
         self._newest = Progress(0.0, "Queued")
@@ -53,7 +60,7 @@ class Reporter:
             done = self._sent + (1.0 - self._sent) * TINY
         if done > self._sent:
             self._sent = done
-            await self._session.report_progress(done, 1.0, self._message())
+            await self._session.report_progress(done * self._items, float(self._items), self._message())
 
     def _message(self) -> str:
         stage = self._newest.message or "Working"
@@ -63,7 +70,7 @@ class Reporter:
 
     def _seconds_left(self) -> int | None:
         fraction = self._newest.fraction
-        if self._started is None or not ETA_FROM <= fraction < 1.0:
+        if self._items > 1 or self._started is None or not ETA_FROM <= fraction < 1.0:
             return None
         left = (self._clock() - self._started) * (1.0 - fraction) / fraction
         return round(left) or None

@@ -24,6 +24,7 @@ __all__ = [
     "image_facts",
     "image_uri",
     "pending_reply",
+    "shown_items",
 ]
 
 OUTPUT_SCHEMA: dict[str, Any] = {
@@ -87,16 +88,27 @@ def image_facts(record: "ImageRecord", links: "Links") -> dict[str, Any]:
     return _without_empty(facts)
 
 
+def shown_items(job: "Job", offset: int) -> Sequence["ItemResult"]:
+    """The items that a reply from `offset` on may show, and the ZIP of all; their images must be in its gallery."""
+    if job.result is None:
+        return ()
+    archive = [job.result.archive] if job.result.archive is not None else []
+    return [*job.result.items[offset : offset + MOST_ITEMS], *archive]
+
+
 def finished_reply(job: "Job", gallery: Gallery, links: "Links", *, offset: int = 0) -> types.CallToolResult:
     """The answer of a job that ended; a batch shows one page of its items, from `offset` on."""
     items: Sequence[ItemResult] = job.result.items if job.result is not None else ()
+    archive = job.result.archive if job.result is not None else None
+    packed = {"zip": _archive_facts(archive, gallery, links)} if archive is not None else {}
     if job.items > 1 and items:
-        return _batch_reply(job, items, gallery, links, offset)
+        return _batch_reply(job, items, packed, gallery, links, offset)
     error = job.error or (items[0].error if items else Cancelled("This job was cancelled.").to_wire())
     if error is not None:
         return _failure(error, {"job": job.id, "state": job.state})
     item = items[0]
-    return _facts_with_links(_item_facts(item, gallery, links), item.images, gallery)
+    handles = [*(archive.images if archive is not None else []), *item.images]
+    return _facts_with_links({**_item_facts(item, gallery, links), **packed}, handles, gallery)
 
 
 def pending_reply(job: "Job") -> types.CallToolResult:
@@ -153,7 +165,17 @@ def _item_facts(item: "ItemResult", gallery: Gallery, links: "Links") -> dict[st
         "warnings": item.warnings,
         "cached": item.cached or None,
     }
-    return _without_empty(facts)
+    # That nothing was found is the answer of a report; elsewhere an empty list says nothing.
+    found_nothing = {key: value for key, value in (item.report or {}).items() if value == []}
+    return {**_without_empty(facts), **found_nothing}
+
+
+def _archive_facts(archive: "ItemResult", gallery: Gallery, links: "Links") -> dict[str, Any]:
+    """The ZIP of a batch: where it is, or why there is none."""
+    if archive.error is not None:
+        return {"error": archive.error}
+    [handle] = archive.images
+    return {**(image_facts(gallery[handle], links) if handle in gallery else {"image": handle}), **archive.facts}
 
 
 def _facts_with_links(facts: Mapping[str, Any], handles: Sequence[str], gallery: Gallery) -> types.CallToolResult:
@@ -161,7 +183,12 @@ def _facts_with_links(facts: Mapping[str, Any], handles: Sequence[str], gallery:
 
 
 def _batch_reply(
-    job: "Job", items: Sequence["ItemResult"], gallery: Gallery, links: "Links", offset: int
+    job: "Job",
+    items: Sequence["ItemResult"],
+    packed: Mapping[str, Any],
+    gallery: Gallery,
+    links: "Links",
+    offset: int,
 ) -> types.CallToolResult:
     page = _page_of_items(items, gallery, links, offset)
     after = offset + len(page)
@@ -169,13 +196,16 @@ def _batch_reply(
     kept = not all(item.cached or item.error is not None for item in items)
     summary: dict[str, Any] = {
         **({"job": job.id} if kept else {}),
+        **({"state": job.state} if job.state == "canceled" else {}),
         "total": len(items),
         "failed": sum(item.error is not None for item in items),
+        **packed,
     }
     if after < len(items):
         more = f'get_job with {{"job":"{job.id}","offset":{after}}}' if kept else f"again from image {after + 1} on"
         summary["next"] = f"Call {more} for the rest."
-    handles = [handle for item in items[offset:after] for handle in item.images]
+    archives = [packed["zip"]["image"]] if "image" in packed.get("zip", {}) else []
+    handles = [*archives, *(handle for item in items[offset:after] for handle in item.images)]
     links_shown = [_link(gallery[handle]) for handle in handles if handle in gallery]
     reply = facts_reply({**summary, "items": page}, links_shown)
     lines = [f"{facts.get('source', facts['item'])} -> {_outcome(facts)}" for facts in page]

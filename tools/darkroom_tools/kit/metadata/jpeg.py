@@ -4,8 +4,8 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from darkroom_tools.kit.containers import Container, Damaged, Part
-from darkroom_tools.kit.iptc import in_photoshop, of_photoshop
+from darkroom_tools.kit.metadata.containers import Container, Damaged, Part
+from darkroom_tools.kit.metadata.iptc import in_photoshop, of_photoshop
 from darkroom_tools.native import np
 
 __all__ = ["JPEG"]

@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
 
-from darkroom_tools.kit.metadata_changes import Position
+from darkroom_tools.kit.metadata.changes import Position
 
 __all__ = ["XmpPacket"]
 

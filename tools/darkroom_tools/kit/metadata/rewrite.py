@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from darkroom_tools.errors import ProcessingFailed
-from darkroom_tools.kit.containers import Container, Part
-from darkroom_tools.kit.containers_gif import GIF
-from darkroom_tools.kit.containers_jpeg import JPEG
-from darkroom_tools.kit.containers_png import PNG
-from darkroom_tools.kit.containers_webp import WEBP
-from darkroom_tools.kit.metadata_blocks import Blocks, apply, exif_kinds
-from darkroom_tools.kit.metadata_changes import MetadataChange
+from darkroom_tools.kit.metadata.blocks import Blocks, apply, exif_kinds
+from darkroom_tools.kit.metadata.changes import MetadataChange
+from darkroom_tools.kit.metadata.containers import Container, Part
+from darkroom_tools.kit.metadata.gif import GIF
+from darkroom_tools.kit.metadata.jpeg import JPEG
+from darkroom_tools.kit.metadata.png import PNG
+from darkroom_tools.kit.metadata.webp import WEBP
 
 __all__ = ["CONTAINERS", "Rewritten", "rewrite"]
 

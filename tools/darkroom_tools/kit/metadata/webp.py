@@ -4,7 +4,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from darkroom_tools.kit.containers import Container, Damaged, Part
+from darkroom_tools.kit.metadata.containers import Container, Damaged, Part
 
 __all__ = ["WEBP"]
 

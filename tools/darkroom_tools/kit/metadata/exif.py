@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from darkroom_tools.kit.metadata_changes import Position
+from darkroom_tools.kit.metadata.changes import Position
 
 __all__ = ["Entry", "ExifBlock", "ascii_entry", "gps_entries", "only_orientation", "utf16_entry"]
 

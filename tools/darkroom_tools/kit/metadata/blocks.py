@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from darkroom_tools.kit.exif_write import (
+from darkroom_tools.kit.metadata.changes import Edit, MetadataChange, Strip
+from darkroom_tools.kit.metadata.exif import (
     ORIENTATION,
     Directory,
     Entry,
@@ -20,9 +21,8 @@ from darkroom_tools.kit.exif_write import (
     only_orientation,
     utf16_entry,
 )
-from darkroom_tools.kit.iptc import edit_iptc, keywords_of
-from darkroom_tools.kit.metadata_changes import Edit, MetadataChange, Strip
-from darkroom_tools.kit.xmp import DATES, TEXTS, XmpPacket
+from darkroom_tools.kit.metadata.iptc import edit_iptc, keywords_of
+from darkroom_tools.kit.metadata.xmp import DATES, TEXTS, XmpPacket
 from darkroom_tools.native import np
 
 __all__ = ["EXIF_DATES", "EXIF_TEXTS", "Blocks", "apply", "exif_kinds", "upright"]
