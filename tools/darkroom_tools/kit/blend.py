@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 from darkroom_tools.image import Image
-from darkroom_tools.kit.geometry import Box
 from darkroom_tools.kit.pixels import as_color, color_bands, first_frame, white_level
 from darkroom_tools.kit.stamp import STREAMED, inserted, overlap
 from darkroom_tools.native import pyvips
@@ -68,11 +67,8 @@ def laid(
         seen = as_color(seen)
     if image.frames > 1:
         seen = seen.copy_memory()
-    whole = area == Box(0, 0, image.width, image.height)
 
     def change(frame: "pyvips.Image") -> "pyvips.Image":
-        if whole:
-            return blended(frame, seen, blend, opacity)
         return inserted(frame, blended(frame.crop(*area), seen, blend, opacity), area.left, area.top)
 
     return image.map_frames(change)

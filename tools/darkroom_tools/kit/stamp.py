@@ -35,12 +35,12 @@ def stamp(image: Image, coats: "Sequence[tuple[pyvips.Image, Rgba]]", left: int,
         left: Where the masks' left edge goes, in pixels of a frame; may be negative.
         top: Where their upper edge goes.
     """
+    area = overlap(coats[0][0].width, coats[0][0].height, left, top, image)
+    if area is None:
+        return image
     pixels = image.pixels
     if any(not color.red == color.green == color.blue for _, color in coats):
         pixels = as_color(pixels)
-    area = overlap(coats[0][0].width, coats[0][0].height, left, top, image)
-    if area is None:
-        return image.with_pixels(pixels)
     still = image.frames == 1
     # All frames share one strip, so that the work stays one operation however many there are.
     where = (area.left, area.top if still else 0)
@@ -61,6 +61,8 @@ def inserted(pixels: "pyvips.Image", part: "pyvips.Image", left: int, top: int) 
     A thousand lines below the part libvips closes what it was read from, if that streams; but here the rest of the
     picture is read from the same file. So the two do not say that they stream, only the result does.
     """
+    if (part.width, part.height) == (pixels.width, pixels.height):
+        return part
     streams = bool(pixels.get_typeof(STREAMED) or part.get_typeof(STREAMED))
     pixels, part = pixels.copy(), part.copy()
     pixels.remove(STREAMED)

@@ -1,15 +1,16 @@
 """Text Watermark."""
 
 import math
-from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from darkroom_tools.base import Image, Settings, tool
-from darkroom_tools.kit.color import Color, ink, parse_color
+from darkroom_tools.kit.color import Color, parse_color
 from darkroom_tools.kit.geometry import rounded
-from darkroom_tools.kit.pixels import paint, turn
+from darkroom_tools.kit.opacity import Opacity
+from darkroom_tools.kit.pixels import turn
+from darkroom_tools.kit.stamp import overlap, stamp
 from darkroom_tools.kit.text import find_font, has_ink, missing_glyphs, text_mask
 from darkroom_tools.native import pyvips
 
@@ -34,7 +35,7 @@ class WatermarkText(Settings):
     color: Color = "#000000"
     """#RRGGBB"""
 
-    opacity: Annotated[float, Field(ge=0, le=100)] = 50
+    opacity: Opacity = 50
     """Percent"""
 
     position: Position = "center"
@@ -58,13 +59,6 @@ class WatermarkText(Settings):
     def _known_font(cls, value: str) -> str:
         return find_font(value)
 
-    @field_validator("opacity")
-    @classmethod
-    def _percent(cls, value: float) -> float:
-        if 0 < value < 1:
-            raise ValueError(f"'opacity' is in percent: {value:g} would be invisible. Did you mean {value * 100:g}?")
-        return value
-
 
 @tool(
     title="Text Watermark",
@@ -76,20 +70,18 @@ def watermark_text(image: Image, settings: WatermarkText) -> Image:
     across, _ = _anchor(settings.position)
     align: Literal["low", "centre", "high"] = ("low", "centre", "high")[round(across * 2)]
     text = text_mask(settings.text, settings.font, settings.font_size, align)
-    # The pixels of one frame's mask are used in every frame.
     turned = turn(text, settings.rotation, (0,))
+    left, top = 0, 0
     if settings.tile or settings.position == "tiled":
         mask = _tiled(turned, image.width, image.height, settings.font_size)
     else:
+        mask = turned
         left, top = _corner(text, turned, image, settings)
-        mask, whole = _placed(turned, left, top, image.width, image.height)
-        if not whole:
+        if overlap(mask.width, mask.height, left, top, image) != (left, top, mask.width, mask.height):
             image = image.warn("Part of the text is outside the picture. A smaller 'fontSize' may help.")
     if settings.opacity < 100:
         mask = (mask * (settings.opacity / 100)).rint().cast("uchar")
-    pixels, color = ink(image.pixels, parse_color(settings.color))
-    painted = paint(pixels, mask.replicate(1, image.frames), color)
-    result = replace(image, pixels=painted, reload=None)
+    result = stamp(image, [(mask, parse_color(settings.color))], left, top)
     missing = missing_glyphs(settings.text, settings.font)
     if missing:
         result = result.warn(
@@ -116,18 +108,6 @@ def _corner(text: "pyvips.Image", turned: "pyvips.Image", image: Image, settings
     middle_x = anchor_x + to_middle_x * cosine - to_middle_y * sine
     middle_y = anchor_y + to_middle_x * sine + to_middle_y * cosine
     return rounded(middle_x - turned.width / 2), rounded(middle_y - turned.height / 2)
-
-
-def _placed(mask: "pyvips.Image", left: int, top: int, width: int, height: int) -> "tuple[pyvips.Image, bool]":
-    """The mask on a canvas of the picture's size, and whether all of it is there."""
-    first_x, first_y = max(0, -left), max(0, -top)
-    seen_width = min(mask.width, width - left) - first_x
-    seen_height = min(mask.height, height - top) - first_y
-    if seen_width <= 0 or seen_height <= 0:
-        return pyvips.Image.black(width, height), False
-    seen = mask.crop(first_x, first_y, seen_width, seen_height)
-    placed = seen.embed(left + first_x, top + first_y, width, height)
-    return placed, (seen_width, seen_height) == (mask.width, mask.height)
 
 
 def _tiled(turned: "pyvips.Image", width: int, height: int, size: float) -> "pyvips.Image":
