@@ -30,6 +30,7 @@ from darkroom.engine.toolset import known_tools
 from darkroom.engine.work import Work
 from darkroom_tools.base import Inference, Worker
 from darkroom_tools.errors import Cancelled, DarkroomError, ProcessingFailed
+from darkroom_tools.kit.text import use_packaged_fonts
 from darkroom_tools.native import pyvips
 from darkroom_tools.plan import Plan
 
@@ -78,6 +79,7 @@ def _settle(folder: Path, limits: Limits, kind: Worker) -> Confinement:
     """
     os.umask(0o077)
     tempfile.tempdir = os.environ["TMPDIR"] = os.environ["HOME"] = str(folder / "tmp")
+    use_packaged_fonts()
     for name in (*IMPORTED_BEFORE_CONFINING, *(PARSERS if kind == "vector" else ())):
         importlib.import_module(name)
     pyvips.block_untrusted_set(True)
@@ -105,7 +107,7 @@ def _warm_up() -> None:
         except pyvips.Error:
             log.warning("this build of libvips lacks %s", kind)
     try:
-        pyvips.Image.text("Ag", font="sans 12").avg()
+        pyvips.Image.text("Ag", font="DejaVu Sans 12").avg()
     except pyvips.Error:
         log.warning("this build of libvips cannot draw text")
 

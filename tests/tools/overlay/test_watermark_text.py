@@ -217,7 +217,7 @@ def test_text_that_fits_is_no_reason_for_a_warning() -> None:
 
 
 def test_characters_that_the_font_lacks_are_named() -> None:
-    assert "'苹果'" in use(watermark_text, picture(WHITE), text="a 苹果 ✓", fontSize=20).warnings[0]
+    assert "'ሀለ'" in use(watermark_text, picture(WHITE), text="a ሀለ 苹果 ✓", fontSize=20).warnings[0]
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 3000, 3), (3000, 1, 4)])

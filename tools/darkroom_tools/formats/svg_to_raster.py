@@ -9,6 +9,7 @@ from darkroom_tools.errors import InvalidImage
 from darkroom_tools.kit.color import CheckedAlphaColor, parse_color
 from darkroom_tools.kit.geometry import check_output, rounded
 from darkroom_tools.kit.svg import CleanSvg, clean_svg
+from darkroom_tools.kit.text import prepare_fonts
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.kit.wanted_format import LOSSY
 from darkroom_tools.native import pyvips
@@ -53,8 +54,10 @@ def svg_to_raster(svg: Original, settings: SvgToRaster) -> Image:
     clean = clean_svg(svg.read())
     width, height = _size(clean, settings)
     check_output(width, height)
+    drawing = clean.sized(width, height)
+    prepare_fonts(drawing.decode())
     try:
-        drawn = pyvips.Image.svgload_buffer(clean.sized(width, height))
+        drawn = pyvips.Image.svgload_buffer(drawing)
     except pyvips.Error as error:
         raise InvalidImage("The SVG cannot be drawn. Open it in an editor and save it again.") from error
     if (drawn.width, drawn.height) != (width, height):

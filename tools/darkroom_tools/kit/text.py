@@ -1,16 +1,30 @@
 """Text as pixels, in the fonts that come with the package."""
 
+import functools
 import html
+import os
 import unicodedata
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Final, Literal
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING, Final, Literal
 
 from darkroom_tools.errors import ProcessingFailed
 from darkroom_tools.native import pyvips
 from darkroom_tools.settings import nearest
 
-__all__ = ["FONTS", "find_font", "has_ink", "missing_glyphs", "text_mask"]
+__all__ = [
+    "FONTS",
+    "find_font",
+    "has_ink",
+    "missing_glyphs",
+    "prepare_fonts",
+    "text_mask",
+    "use_packaged_fonts",
+]
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
 
 Align = Literal["low", "centre", "high"]
 
@@ -19,11 +33,37 @@ FONTS: Final[Mapping[str, tuple[str, str]]] = {
     "serif": ("DejaVu Serif", "DejaVuSerif.ttf"),
     "monospace": ("DejaVu Sans Mono", "DejaVuSansMono.ttf"),
 }
-"""Font names that callers may use: family and file. The system's fonts are never looked at for these."""
+"""Font names that callers may use: family and file."""
 
 SMALLEST: Final = 4.0
-# Latin, Greek and Cyrillic are whole in every bundled font.
+# Latin, Greek and Cyrillic are whole in every base font.
 SURELY_DRAWN: Final = 0x0500
+VARIATION_SELECTORS: Final = range(0xFE00, 0xFE10)
+
+
+def use_packaged_fonts() -> None:
+    """Let text be drawn in the packaged fonts alone; call it before the first text of a process.
+
+    Fontconfig reads its configuration once. Where it has done so already, the system's fonts stand in for glyphs that
+    the chosen font lacks.
+    """
+    os.environ["FONTCONFIG_FILE"] = str(_folder() / "fonts.conf")
+
+
+def prepare_fonts(text: str, font: str = "sans-serif") -> None:
+    """Make the fonts of further scripts known if the text has characters that `font` lacks.
+
+    Chinese, Japanese, Korean, Thai, Devanagari and emoji; text in an SVG finds them too. It takes a third of a second,
+    once a process.
+    """
+    if _lacking(text, _file(font)):
+        _load_fallback_fonts()
+
+
+@functools.cache
+def _load_fallback_fonts() -> None:
+    for file in _fallback_files():
+        pyvips.Image.text("x", fontfile=file, dpi=72)
 
 
 def find_font(name: str) -> str:
@@ -59,6 +99,7 @@ def text_mask(text: str, font: str, size: float, align: Align = "low") -> "pyvip
     """
     family = FONTS[font][0]
     plain = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
+    prepare_fonts(plain, font)
     drawn = size
     while drawn >= SMALLEST:
         try:
@@ -75,16 +116,43 @@ def text_mask(text: str, font: str, size: float, align: Align = "low") -> "pyvip
 
 
 def missing_glyphs(text: str, font: str) -> str:
-    """The characters of the text that the font lacks, each once."""
-    unsure = [c for c in dict.fromkeys(text) if ord(c) >= SURELY_DRAWN and unicodedata.category(c)[0] not in "CZ"]
+    """The characters of the text that no packaged font has, each once."""
+    missing = _lacking(text, _file(font))
+    for file in (*(_file(name) for name in FONTS), *_fallback_files()):
+        missing = _lacking(missing, file)
+    return missing
+
+
+def _lacking(text: str, file: str) -> str:
+    """The characters of the text that a font file has no glyph for, each once."""
+    unsure = [c for c in dict.fromkeys(text) if ord(c) >= SURELY_DRAWN and not _unseen(c)]
     if not unsure:
         return ""
-    from PIL import ImageFont
-
-    face = ImageFont.truetype(_file(font), 16)
-    box = bytes(face.getmask("\U0010ffff"))
+    face, box = _face(file)
     return "".join(c for c in unsure if bytes(face.getmask(c)) == box)
 
 
+def _unseen(character: str) -> bool:
+    return unicodedata.category(character)[0] in "CZ" or ord(character) in VARIATION_SELECTORS
+
+
+@functools.cache
+def _face(file: str) -> "tuple[FreeTypeFont, bytes]":
+    """A font of Pillow's, and how it draws a character that it lacks."""
+    from PIL import ImageFont
+
+    face = ImageFont.truetype(file, 16)
+    return face, bytes(face.getmask("\U0010ffff"))
+
+
+def _folder() -> Traversable:
+    return files("darkroom_tools").joinpath("data", "fonts")
+
+
 def _file(font: str) -> str:
-    return str(files("darkroom_tools").joinpath("data", "fonts", FONTS[font][1]))
+    return str(_folder().joinpath("base", FONTS[font][1]))
+
+
+@functools.cache
+def _fallback_files() -> tuple[str, ...]:
+    return tuple(sorted(str(file) for file in _folder().joinpath("fallback").iterdir() if file.name.endswith(".ttf")))

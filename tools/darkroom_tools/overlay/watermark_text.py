@@ -84,9 +84,7 @@ def watermark_text(image: Image, settings: WatermarkText) -> Image:
     result = stamp(image, [(mask, parse_color(settings.color))], left, top)
     missing = missing_glyphs(settings.text, settings.font)
     if missing:
-        result = result.warn(
-            f"Font {settings.font!r} lacks {missing[:20]!r}: another font of this machine or empty boxes stand in."
-        )
+        result = result.warn(f"No bundled font has {missing[:20]!r}: empty boxes stand in.")
     return result
 
 
