@@ -56,7 +56,7 @@ class Page:
 
 def tool_page(tool: Tool) -> Page:
     """The page of an image tool."""
-    images: dict[str, Any] = {i.name: ["img_…"] if i.many else "img_…" for i in tool.inputs if i.required}
+    images: dict[str, Any] = {i.name: ["img_…"] * i.least if i.many else "img_…" for i in tool.inputs if i.required}
     example = {**images, **tool.example}
     schema = tool.input_schema()
     return Page(tool.name, tool.title, tool.category, tool.summary, tool.description, schema, example)

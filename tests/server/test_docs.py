@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from llms_txt import parse_llms_file
 from mcp import Client, StdioServerParameters
+from support.odd import TEST_DOCUMENTS
 from support.processes import PHOTOS, Served, darkroom, serving
 
 from darkroom.docs import llms_full_txt, llms_txt
@@ -110,8 +111,11 @@ async def test_every_example_call_works(agent: Client, tmp_path: Path) -> None:
     documented = calls()
     assert [call["name"] for call in documented if call["name"] in LAST] == LAST
     assert {call["name"] for call in documented} == {page.name for page in all_pages()}
+    for format, data in TEST_DOCUMENTS.items():
+        (tmp_path / "desk" / f"document.{format}").write_bytes(data)
     for call in documented:
-        result = await agent.call_tool(call["name"], with_handles(call["arguments"], handles))
+        documents = {f: f"document.{f}" for f in TEST_DOCUMENTS if f in call["arguments"]}
+        result = await agent.call_tool(call["name"], {**with_handles(call["arguments"], handles), **documents})
         assert not result.is_error, (call, result.content)
 
 

@@ -82,7 +82,6 @@ def test_pixels_pass_unchanged_through_steps_that_change_nothing(photo: Path, ou
             ),
             False,
         ),
-        (Plan(), True),
     ],
 )
 def test_a_file_streams_only_where_every_tool_reads_it_once(photo: Path, out: Path, monkeypatch, plan, streams):
@@ -91,9 +90,9 @@ def test_a_file_streams_only_where_every_tool_reads_it_once(photo: Path, out: Pa
     asked = []
     real = codec.open_image
 
-    def spy(path: Path, limits: Limits, *, sequential: bool) -> Picture:
+    def spy(path: Path, limits: Limits, *, sequential: bool, name: str = "") -> Picture:
         asked.append(sequential)
-        return real(path, limits, sequential=sequential)
+        return real(path, limits, sequential=sequential, name=name)
 
     monkeypatch.setattr(codec, "open_image", spy)
     run(plan, photo, out)
