@@ -63,7 +63,7 @@ async def test_a_batch_answers_with_a_zip_when_asked(client: Client, tmp_path: P
     facts = result.structured_content
     assert facts is not None
     packed = facts["zip"]
-    assert (packed["format"], packed["files"], packed["failed"]) == ("zip", 2, 1)
+    assert (packed["format"], packed["fileCount"], packed["failed"]) == ("zip", 2, 1)
     assert packed["url"].endswith(".zip")
     links = [block for block in result.content if isinstance(block, ResourceLink)]
     assert (links[0].uri, links[0].mime_type) == (f"darkroom://images/{packed['image']}", "application/zip")

@@ -96,7 +96,7 @@ async def test_the_report_in_the_zip_names_what_failed_and_why(room: Room) -> No
         ("img_" + "a" * 26, "NOT_FOUND"),
     ]
     assert str(room.folder) not in json.dumps(report)
-    assert archive_of(job).facts == {"files": 1, "failed": 3}
+    assert archive_of(job).facts == {"fileCount": 1, "failed": 3}
 
 
 async def test_the_zip_is_an_image_of_the_library_like_any_result(room: Room) -> None:

@@ -204,3 +204,21 @@ def test_a_damaged_second_image_is_the_one_that_is_blamed(photo: Path, out: Path
     plan = Plan((Step("a", "remove-background", {"backgroundType": "image"}, images),))
     with pytest.raises(InvalidImage, match="JPEG but is damaged"):
         run_plan(plan, [photo, cut], out, Limits(), Watcher().work, TOOLS)
+
+
+def test_a_step_that_works_on_bytes_hands_on_a_picture(tmp_path: Path, out: Path):
+    frames = [Image.fromarray(gradient(40, 30)).rotate(90 * n) for n in range(3)]
+    animation = tmp_path / "animation.gif"
+    frames[0].save(animation, "GIF", save_all=True, append_images=frames[1:], duration=200, loop=0)
+    faster = Step("a", "gif-tools", {"action": "speed", "speedFactor": 2}, {"image": [input_ref(0)]})
+    smaller = Step("b", "resize", {"width": 20}, {"image": [step_ref("a")]})
+    outcome = run(Plan((faster, smaller)), animation, out)
+    with Image.open(outcome.outputs[0].path) as seen:
+        assert (seen.size, seen.n_frames, seen.info["duration"]) == ((20, 15), 3, 100)
+
+
+def test_nothing_can_follow_a_step_that_makes_an_archive(photo: Path, out: Path):
+    tiles = Step("a", "split", {"rows": 2, "cols": 2}, {"image": [input_ref(0)]})
+    smaller = Step("b", "resize", {"width": 20}, {"image": [step_ref("a")]})
+    with pytest.raises(InvalidSettings, match="must be the last"):
+        run(Plan((tiles, smaller)), photo, out)

@@ -96,12 +96,10 @@ def run_plan(
                 work.stop_on_cancel(given.pixels)
             inputs.append(codec.describe(given))
             images[input_ref(number)] = given
-        if not plan.steps:
-            return Outcome(inputs)
         work.encode = _encoder(out_dir, limits, work, gathered)
         ranges = _ranges(plan, tools)
         result: Any = None
-        for step, (low, high) in zip(plan.steps, ranges[:-1], strict=True):
+        for number, (step, (low, high)) in enumerate(zip(plan.steps, ranges[:-1], strict=True)):
             work.check()
             result = _run_step(tools[step.tool], step, images, work.stage(low, high))
             for made in _pictures(result):
@@ -111,6 +109,8 @@ def run_plan(
                 if not isinstance(made, Report):
                     gathered.add(made.facts, made.warnings)
             images[step_ref(step.id)] = result
+            if step is not plan.steps[-1] and isinstance(result, File) and _is_picture(result):
+                images[step_ref(step.id)] = _opened_again(result, out_dir, f"step-{number}", limits)
             work.progress(high)
         outputs = _write(_list(result), out_dir, limits, work, gathered, ranges[-1])
         report = result.model_dump(mode="json", by_alias=True) if isinstance(result, Report) else None
@@ -155,6 +155,8 @@ def _run_step(tool: Tool, step: Step, images: Mapping[str, Any], stage: Stage) -
 
 def _one_image(images: Mapping[str, Any], ref: str, tool: Tool) -> Image:
     image = images.get(ref)
+    if isinstance(image, File | Archive):
+        raise InvalidSettings("The step before makes a file that is no picture, so it must be the last.", field="steps")
     if isinstance(image, Original):
         raise UnsupportedFormat(
             f"{tool.name} takes pictures, but the file is {image.format.upper()}. {_MADE_FOR[image.format]}",
@@ -181,6 +183,17 @@ def _one_file(images: Mapping[str, Any], ref: str, tool: Tool) -> Original:
             allowed=list(tool.reads),
         )
     return original
+
+
+def _is_picture(file: File) -> bool:
+    return file.media_type.startswith("image/") and file.extension != "svg"
+
+
+def _opened_again(file: File, out_dir: Path, stem: str, limits: Limits) -> Image:
+    """What a step wrote without decoding, such as a GIF with another speed, as a picture for the next step."""
+    path = out_dir / f"{stem}.{file.extension}"
+    path.write_bytes(file.data)
+    return codec.open_image(path, limits, sequential=False)
 
 
 def _encoder(out_dir: Path, limits: Limits, work: Work, gathered: _Gathered) -> Callable[[Image], File]:
@@ -266,7 +279,7 @@ def _write_file(file: File, out_dir: Path, stem: str, limits: Limits) -> Output:
     path = out_dir / f"{stem}.{file.extension}"
     path.write_bytes(file.data)
     plain = Picture(file.extension, file.media_type, len(file.data))
-    if not file.media_type.startswith("image/") or file.extension == "svg":
+    if not _is_picture(file):
         return Output(path, plain)
     try:
         return Output(path, codec.describe(codec.open_image(path, limits, sequential=True)))

@@ -100,7 +100,7 @@ def pack(blobs: BlobStore, contents: Contents, given_up: threading.Event) -> Mad
         size = path.stat().st_size
         digest = blobs.adopt(path)
     picture = Picture("zip", "application/zip", size)
-    facts = {"files": len(contents.files), "failed": contents.report["failed"]}
+    facts = {"fileCount": len(contents.files), "failed": contents.report["failed"]}
     return Made([], [{"digest": digest, "extension": "zip", "picture": asdict(picture)}], facts=facts)
 
 
