@@ -62,6 +62,8 @@ def test_a_plain_jpeg_has_all_promised_fields(tmp_path: Path) -> None:
         "hasXmp": False,
         "bitDepth": 8,
         "pages": 1,
+        "duration": None,
+        "loop": None,
         "exif": {},
         "untrustedText": None,
     }
@@ -103,10 +105,14 @@ def test_what_the_file_holds_is_told_as_it_is(
     assert {name: got[name] for name in expected} == expected
 
 
-def test_an_animation_counts_its_frames_and_has_the_size_of_one(tmp_path: Path) -> None:
+# A GIF says how often it starts again, a WebP how often it plays.
+@pytest.mark.parametrize(("format", "plays"), [("GIF", 4), ("WEBP", 3)])
+def test_an_animation_counts_its_frames_and_has_the_size_of_one(tmp_path: Path, format: str, plays: int) -> None:
     frames = [PIL.Image.fromarray(noise(20, 10, seed=n)) for n in range(4)]
-    got = facts(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]), tmp_path)
+    times = [50, 100, 150, 200]
+    got = facts(saved(frames[0], format, save_all=True, append_images=frames[1:], duration=times, loop=3), tmp_path)
     assert (got["pages"], got["width"], got["height"]) == (4, 20, 10)
+    assert (got["duration"], got["loop"]) == (500, plays)
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(1, (40, 30)), (3, (40, 30)), (6, (30, 40)), (8, (30, 40))])

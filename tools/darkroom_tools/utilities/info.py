@@ -46,6 +46,11 @@ class ImageInfo(Report):
     has_xmp: bool
     bit_depth: int
     pages: int
+    """Frames of an animation too"""
+    duration: int | None = None
+    """Milliseconds of an animation"""
+    loop: int | None = None
+    """How often an animation plays; 0 is for ever"""
     histogram: list[Channel]
     exif: dict[str, Any]
     untrusted_text: UntrustedText | None = None
@@ -78,6 +83,8 @@ def info(image: Image) -> ImageInfo:
         has_xmp="xmp" in held,
         bit_depth=_bit_depth(header),
         pages=_whole(header, "n-pages", 1),
+        duration=_duration(image),
+        loop=_whole(header, "loop", 0) if image.frames > 1 else None,
         histogram=_statistics(first_frame(image).pixels),
         exif=exif.facts,
         untrusted_text=UntrustedText(fields=untrusted) if untrusted else None,
@@ -104,6 +111,13 @@ def _bit_depth(header: "pyvips.Image") -> int:
     """Bits a channel as stored in the file."""
     depths = {"ushort": 16, "short": 16, "uint": 32, "int": 32, "float": 32, "double": 64}
     return _whole(header, "bits-per-sample", depths.get(str(header.format), 8))
+
+
+def _duration(image: Image) -> int | None:
+    """How long an animation takes to play once, None for a still."""
+    if image.frames == 1 or not image.pixels.get_typeof("delay"):
+        return None
+    return sum(image.pixels.get("delay")[: image.frames])
 
 
 def _whole(header: "pyvips.Image", name: str, otherwise: int) -> int:
