@@ -555,6 +555,7 @@ async def test_closing_the_pool_ends_what_runs_and_starts_nothing_new(tmp_path: 
 
 
 async def test_a_stored_file_that_is_gone_fails_its_job_and_keeps_the_worker(pool: Pool, photo: Path, tmp_path: Path):
+    await usable(pool, photo)
     before = pool.stats()["deaths"]
     child = pool._slots[0]._child
     with pytest.raises(FileNotFoundError):

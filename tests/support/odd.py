@@ -119,8 +119,8 @@ UNREADABLE: Mapping[str, bytes] = MappingProxyType(
 
 @functools.cache
 def endless_picture() -> bytes:
-    """A PNG of 81 megapixels: a small file that every tool decodes for so long that it can be cancelled."""
-    side = 9_000
+    """A PNG of 49 megapixels: a small file that every tool decodes for so long that it can be cancelled."""
+    side = 7_000
     row = bytes(1 + 3 * side)
     squeezed = zlib.compressobj(1)
     pixels = b"".join([*(squeezed.compress(row) for _ in range(side)), squeezed.flush()])

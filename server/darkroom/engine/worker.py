@@ -17,7 +17,8 @@ import queue
 import socket
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from darkroom.engine.toolset import known_tools
 from darkroom.engine.work import Work
 from darkroom_tools.base import Inference, Worker
 from darkroom_tools.errors import Cancelled, DarkroomError, ProcessingFailed
-from darkroom_tools.kit.text import use_packaged_fonts
+from darkroom_tools.kit.text import fonts_conf
 from darkroom_tools.native import pyvips
 from darkroom_tools.plan import Plan
 
@@ -79,7 +80,7 @@ def _settle(folder: Path, limits: Limits, kind: Worker) -> Confinement:
     """
     os.umask(0o077)
     tempfile.tempdir = os.environ["TMPDIR"] = os.environ["HOME"] = str(folder / "tmp")
-    use_packaged_fonts()
+    os.environ["FONTCONFIG_FILE"] = fonts_conf()
     for name in (*IMPORTED_BEFORE_CONFINING, *(PARSERS if kind == "vector" else ())):
         importlib.import_module(name)
     pyvips.block_untrusted_set(True)
@@ -107,9 +108,23 @@ def _warm_up() -> None:
         except pyvips.Error:
             log.warning("this build of libvips lacks %s", kind)
     try:
-        pyvips.Image.text("Ag", font="DejaVu Sans 12").avg()
+        with _silence():
+            pyvips.Image.text("Ag", font="DejaVu Sans 12").avg()
     except pyvips.Error:
         log.warning("this build of libvips cannot draw text")
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Let nobody hear that fontconfig may not write a cache: three fonts are read in some milliseconds without one."""
+    kept = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as unheard:
+            os.dup2(unheard.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 REST_SECONDS = 1.0

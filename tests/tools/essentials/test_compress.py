@@ -13,12 +13,14 @@ from darkroom_tools.image import Encoding
 def test_the_default_is_quality_80_in_the_same_format() -> None:
     array = noise(20, 10)
     got = use(compress, picture(array, "jpeg"))
-    assert got.encoding == Encoding(format=None, quality=80)
+    assert got.encoding == Encoding(format=None, quality=80, effort="tight")
     assert (array_of(got) == array).all()
 
 
 def test_quality_and_format_are_carried_to_the_encode() -> None:
-    assert use(compress, picture(noise(5, 5)), quality=35, format="jpg").encoding == Encoding("jpeg", 35)
+    assert use(compress, picture(noise(5, 5)), quality=35, format="jpg").encoding == Encoding(
+        "jpeg", 35, effort="tight"
+    )
 
 
 def test_a_format_chosen_by_an_earlier_step_is_kept() -> None:
@@ -35,7 +37,7 @@ def test_a_target_size_counts_1024_bytes_and_needs_no_mode(name: str, mode: Any)
 
 def test_mode_quality_wins_over_a_target_size_and_says_so() -> None:
     got = use(compress, picture(noise(5, 5)), mode="quality", targetSizeKB=10)
-    assert got.encoding == Encoding(quality=80)
+    assert got.encoding == Encoding(quality=80, effort="tight")
     assert "targetSizeKB" in got.warnings[0]
 
 

@@ -10,20 +10,17 @@ import PIL.Image
 import PIL.ImageFont
 import pytest
 
-from darkroom_tools.kit.text import _fallback_files, _file, missing_glyphs, text_mask
+from darkroom_tools.kit.text import _fallback_files, _file, fonts_conf, missing_glyphs, text_mask
 
 DRAW = """
 import sys
-from darkroom_tools.kit.text import text_mask, use_packaged_fonts
-use_packaged_fonts()
+from darkroom_tools.kit.text import text_mask
 from darkroom_tools.native import pyvips
 for number, text in enumerate(sys.argv[2:]):
     text_mask(text, "sans-serif", 64).write_to_file(f"{sys.argv[1]}/{number}.png")
 """
 DRAW_SVG = """
 import sys
-from darkroom_tools.kit.text import use_packaged_fonts
-use_packaged_fonts()
 from darkroom_tools.formats.svg_to_raster import svg_to_raster
 from darkroom_tools.base import Original
 text = f'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="80"><text x="8" y="66" font-size="64">{sys.argv[2]}</text></svg>'
@@ -37,7 +34,7 @@ def in_a_fresh_process(program: str, folder: Path, *words: str, **environment: s
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", program, str(folder), *words],
-        env={**os.environ, "HOME": str(folder), **environment},
+        env={**os.environ, "FONTCONFIG_FILE": fonts_conf(), "HOME": str(folder), **environment},
         capture_output=True,
         text=True,
         check=True,

@@ -2,7 +2,6 @@
 
 import functools
 import html
-import os
 import unicodedata
 from collections.abc import Mapping
 from importlib.resources import files
@@ -16,11 +15,11 @@ from darkroom_tools.settings import nearest
 __all__ = [
     "FONTS",
     "find_font",
+    "fonts_conf",
     "has_ink",
     "missing_glyphs",
     "prepare_fonts",
     "text_mask",
-    "use_packaged_fonts",
 ]
 
 if TYPE_CHECKING:
@@ -41,13 +40,13 @@ SURELY_DRAWN: Final = 0x0500
 VARIATION_SELECTORS: Final = range(0xFE00, 0xFE10)
 
 
-def use_packaged_fonts() -> None:
-    """Let text be drawn in the packaged fonts alone; call it before the first text of a process.
+def fonts_conf() -> str:
+    """The configuration of fontconfig under which text is drawn in the packaged fonts alone.
 
-    Fontconfig reads its configuration once. Where it has done so already, the system's fonts stand in for glyphs that
-    the chosen font lacks.
+    It is for the environment (`FONTCONFIG_FILE`) before the first text of a process. Where fontconfig has started
+    without it, the system's fonts stand in for glyphs that the chosen font lacks.
     """
-    os.environ["FONTCONFIG_FILE"] = str(_folder() / "fonts.conf")
+    return str(_folder().joinpath("fonts.conf"))
 
 
 def prepare_fonts(text: str, font: str = "sans-serif") -> None:

@@ -117,7 +117,8 @@ def _duration(image: Image) -> int | None:
     """How long an animation takes to play once, None for a still."""
     if image.frames == 1 or not image.pixels.get_typeof("delay"):
         return None
-    return sum(image.pixels.get("delay")[: image.frames])
+    delays: Any = image.pixels.get("delay")
+    return sum(delays[: image.frames])
 
 
 def _whole(header: "pyvips.Image", name: str, otherwise: int) -> int:
