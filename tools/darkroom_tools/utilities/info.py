@@ -118,7 +118,7 @@ def _duration(image: Image) -> int | None:
     if image.frames == 1 or not image.pixels.get_typeof("delay"):
         return None
     delays: Any = image.pixels.get("delay")
-    return sum(delays[: image.frames])
+    return int(sum(delays[: image.frames]))
 
 
 def _whole(header: "pyvips.Image", name: str, otherwise: int) -> int:
