@@ -1,11 +1,11 @@
 """Convert."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from darkroom_tools.base import Image, Settings, tool
-from darkroom_tools.errors import UnsupportedFormat
+from darkroom_tools.kit.wanted_format import WantedFormat
 
 Quality = Annotated[int, Field(ge=1, le=100)]
 
@@ -15,23 +15,11 @@ class Convert(Settings):
 
     value_aliases: ClassVar = {"format": {"jpg": "jpeg"}}
 
-    format: Literal["jpeg", "png", "webp", "avif", "tiff", "gif", "heif", "heic"]
+    format: WantedFormat
     """heif is AV1 in HEIF; heic is refused"""
 
     quality: Quality | None = None
     """Default jpeg 80, webp 80, avif 50"""
-
-    @field_validator("format", mode="before")
-    @classmethod
-    def _no_heic(cls, value: Any) -> Any:
-        if value == "heic":
-            raise UnsupportedFormat(
-                "HEIC (HEVC) cannot be written. Use 'avif', or 'heif' for AV1 in a HEIF container.",
-                field="format",
-                got="heic",
-                nearest="avif",
-            )
-        return value
 
 
 @tool(title="Convert", sequential=True, example={"format": "webp", "quality": 80})

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from darkroom_tools.base import Archive, Entry, File, Image, Run, Settings, tool
 from darkroom_tools.errors import ProcessingFailed
@@ -15,7 +15,7 @@ from darkroom_tools.kit.geometry import MAX_SIDE, check_output, proportional, ro
 from darkroom_tools.kit.metadata.changes import Strip
 from darkroom_tools.kit.metadata.rewrite import rewrite
 from darkroom_tools.kit.pixels import frame_at, premultiplied, resized, turn
-from darkroom_tools.kit.text import find_font, has_ink
+from darkroom_tools.kit.text import FontName, has_ink
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.native import pyvips
 
@@ -80,17 +80,12 @@ class GifTools(Settings):
     text: Annotated[str, Field(max_length=500)] | None = None
     """add-text"""
 
-    font: Unpublished[str] = "sans-serif"
+    font: Unpublished[FontName] = "sans-serif"
     font_size: Unpublished[Annotated[float, Field(ge=8, le=1000)]] = 32
     color: Unpublished[Color] = "#FFFFFF"
     position: Unpublished[CaptionPosition] = "bottom"
     x: Unpublished[float | None] = None
     y: Unpublished[float | None] = None
-
-    @field_validator("font")
-    @classmethod
-    def _known_font(cls, value: str) -> str:
-        return find_font(value)
 
     @model_validator(mode="after")
     def _has_what_the_action_needs(self) -> Self:

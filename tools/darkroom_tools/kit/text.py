@@ -6,7 +6,9 @@ import unicodedata
 from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field
 
 from darkroom_tools.errors import ProcessingFailed
 from darkroom_tools.native import pyvips
@@ -14,6 +16,8 @@ from darkroom_tools.settings import nearest
 
 __all__ = [
     "FONTS",
+    "FontName",
+    "VisibleText",
     "find_font",
     "fonts_conf",
     "has_ink",
@@ -82,6 +86,19 @@ def find_font(name: str) -> str:
 def has_ink(text: str) -> bool:
     """Whether the text holds a character that can be seen."""
     return any(unicodedata.category(character)[0] not in "CZ" for character in text)
+
+
+def _visible(text: str) -> str:
+    if not has_ink(text):
+        raise ValueError("'text' holds no visible character.")
+    return text
+
+
+FontName = Annotated[str, AfterValidator(find_font)]
+"""A setting that names a font, in any case."""
+
+VisibleText = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_visible)]
+"""A setting of text that leaves ink."""
 
 
 def text_mask(text: str, font: str, size: float, align: Align = "low") -> "pyvips.Image":

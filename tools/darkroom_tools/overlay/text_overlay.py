@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from darkroom_tools.base import Image, Settings, tool
 from darkroom_tools.kit.caption import CaptionPosition, caption
 from darkroom_tools.kit.color import CheckedColor
-from darkroom_tools.kit.text import find_font, has_ink
+from darkroom_tools.kit.text import FontName, VisibleText
 from darkroom_tools.kit.unpublished import Unpublished
 
 Length = Annotated[float, Field(ge=0, le=200)]
@@ -16,10 +16,10 @@ Length = Annotated[float, Field(ge=0, le=200)]
 class TextOverlay(Settings):
     """What is written, where, and on what ground."""
 
-    text: Annotated[str, Field(min_length=1, max_length=500)]
+    text: VisibleText
     """Newlines allowed"""
 
-    font: str = "sans-serif"
+    font: FontName = "sans-serif"
     """sans-serif, serif or monospace"""
 
     font_size: Annotated[float, Field(ge=8, le=200)] = 48
@@ -51,18 +51,6 @@ class TextOverlay(Settings):
 
     shadow: bool = True
     """Soft, behind the letters"""
-
-    @field_validator("text")
-    @classmethod
-    def _visible(cls, value: str) -> str:
-        if not has_ink(value):
-            raise ValueError("'text' holds no visible character.")
-        return value
-
-    @field_validator("font")
-    @classmethod
-    def _known_font(cls, value: str) -> str:
-        return find_font(value)
 
     @field_validator("background", mode="before")
     @classmethod

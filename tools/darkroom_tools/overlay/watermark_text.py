@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from darkroom_tools.base import Image, Settings, tool
 from darkroom_tools.kit.color import Color, parse_color
@@ -11,7 +11,7 @@ from darkroom_tools.kit.geometry import rounded
 from darkroom_tools.kit.opacity import Opacity
 from darkroom_tools.kit.pixels import turn
 from darkroom_tools.kit.stamp import overlap, stamp
-from darkroom_tools.kit.text import find_font, has_ink, missing_glyphs, text_mask
+from darkroom_tools.kit.text import FontName, VisibleText, missing_glyphs, text_mask
 from darkroom_tools.native import pyvips
 
 Position = Literal[
@@ -23,10 +23,10 @@ MOST_TILES = 500
 class WatermarkText(Settings):
     """What is written, how and where."""
 
-    text: Annotated[str, Field(min_length=1, max_length=500)]
+    text: VisibleText
     """Plain text, newlines allowed"""
 
-    font: str = "sans-serif"
+    font: FontName = "sans-serif"
     """sans-serif, serif or monospace"""
 
     font_size: Annotated[float, Field(ge=8, le=1000)] = 48
@@ -46,18 +46,6 @@ class WatermarkText(Settings):
 
     tile: bool = False
     """Same as position tiled"""
-
-    @field_validator("text")
-    @classmethod
-    def _visible(cls, value: str) -> str:
-        if not has_ink(value):
-            raise ValueError("'text' holds no visible character.")
-        return value
-
-    @field_validator("font")
-    @classmethod
-    def _known_font(cls, value: str) -> str:
-        return find_font(value)
 
 
 @tool(
