@@ -26,7 +26,7 @@ async def main(folder: Path, results: Path) -> None:
         done = await call("run_pipeline", steps=STEPS, images=files, zip=True)
         packed = done["zip"]
         await call.save(packed, results / "portfolio")
-        print(f"{packed['files']} of {len(files)} photos, {packed['failed']} failed")
+        print(f"{packed['fileCount']} of {len(files)} photos, {packed['failed']} failed")
 
 
 if __name__ == "__main__":

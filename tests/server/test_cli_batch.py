@@ -74,7 +74,7 @@ def test_all_results_come_as_one_zip_that_says_what_failed(data: Path, desk: Pat
     done = run(data, desk, "resize", ".", "--width", 90, "--zip", "out/small.zip")
     assert done.returncode == 1
     assert done.stdout.startswith(f"{desk / 'out' / 'small.zip'}  ")
-    assert "files: 2  failed: 1" in done.stdout
+    assert "fileCount: 2  failed: 1" in done.stdout
     assert files_under(desk) == before | {"out/small.zip"}
     with zipfile.ZipFile(desk / "out" / "small.zip") as archive:
         assert archive.namelist() == ["_report.json", "coffee.jpg", "rocket.jpg"]
