@@ -107,7 +107,7 @@ def _surface_density(lab: "np.ndarray", rim: "np.ndarray") -> "np.ndarray":
     terms = np.stack([x**i * y**j for i in range(5) for j in range(5 - i)], -1).astype(np.float32)
     on_rim = rim >= 1
     known, colours = terms[on_rim], lab[on_rim]
-    weights = np.ones(len(known), np.float32)
+    weights: np.ndarray = np.ones(len(known), np.float32)
     for _ in range(8):
         normal = (known * weights[:, None]).T @ known + np.eye(terms.shape[-1]) * 1e-2
         factors = np.linalg.solve(normal, (known * weights[:, None]).T @ colours)
