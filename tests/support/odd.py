@@ -35,10 +35,21 @@ def _frames(count: int) -> list[Image.Image]:
     return [_smooth(40, 30).rotate(n * 20) for n in range(count)]
 
 
-def _turned() -> bytes:
+def _turned(orientation: int) -> bytes:
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[ExifTags.Base.Orientation] = orientation
     return _saved(_smooth(60, 40), "JPEG", exif=exif)
+
+
+def _deep(width: int, height: int, bands: int) -> bytes:
+    """A PNG of 16 bits a band, which Pillow writes for grey only."""
+    rows = _noise(height, width * bands, top=65536, kind=np.uint16).astype(">u2")
+    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[bands], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
 
 
 def _full_of_metadata() -> bytes:
@@ -81,9 +92,11 @@ _MAKERS: dict[str, Callable[[], bytes]] = {
     "palette": lambda: _saved(_smooth(50, 40).quantize(16), "PNG"),
     "palette with transparency": lambda: _saved(_smooth(50, 40).quantize(16), "PNG", transparency=3),
     "16 bit grey": lambda: _saved(Image.fromarray(_noise(40, 50, top=65536, kind=np.uint16)), "PNG"),
+    "16 bit colour": lambda: _deep(50, 40, 3),
+    "16 bit colour with alpha": lambda: _deep(50, 40, 4),
     "CMYK": lambda: _saved(_smooth(50, 40).convert("CMYK"), "JPEG"),
     "progressive": lambda: _saved(_smooth(50, 40), "JPEG", progressive=True),
-    "turned by EXIF": _turned,
+    **{f"orientation {n}": functools.partial(_turned, n) for n in range(1, 9)},
     "full of metadata": _full_of_metadata,
     "animated GIF": lambda: _animated("GIF"),
     "animated WebP": lambda: _animated("WEBP"),
