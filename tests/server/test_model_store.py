@@ -79,7 +79,7 @@ def test_an_unknown_model_is_refused_with_the_command_that_installs_it(
     with pytest.raises(ModelNotInstalled) as caught:
         use(tmp_path, "u2net")
 
-    assert caught.value.details["command"] == "darkroom models import u2net FILE"
+    assert caught.value.details["command"] == "darkroom models pull u2net"
 
 
 @pytest.mark.parametrize("name", ["", "../u2net", "U2Net", "a/b", "a.b", "x" * 41])

@@ -1,7 +1,7 @@
 """Pictures made in code, tools called directly, and pixels read back."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -122,3 +122,6 @@ class DirectRun:
         if model not in self.models:
             raise ModelNotInstalled(f"Model {model!r} is not installed.")
         return Inference(self.models[model](*inputs), "cpu")
+
+    def infer_each(self, model: str, requests: Iterable[Sequence[np.ndarray]]) -> Iterator[Inference]:
+        return (self.infer(model, inputs) for inputs in requests)

@@ -3,7 +3,7 @@
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
@@ -98,7 +98,15 @@ class Run(Protocol):
         Raises:
             ModelNotInstalled: No file of that model here.
             RuntimeNotInstalled: ONNX Runtime is missing.
+            OutOfMemory: No device has the memory for this input; a smaller one may do.
             Cancelled: The caller gave up.
+        """
+
+    def infer_each(self, model: str, requests: "Iterable[Sequence[np.ndarray]]") -> "Iterator[Inference]":
+        """Run a model on many inputs, such as tiles: answers come in the order of the requests.
+
+        Several requests are under way at once, so that the engine can run them together; the next one is drawn from
+        `requests` only when there is room. Errors are those of `infer`.
         """
 
 

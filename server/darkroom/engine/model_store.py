@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from darkroom.engine.onnx_file import MAX_MODEL_BYTES, check_onnx
-from darkroom_tools.errors import InvalidSettings, ModelInvalid, ModelNotInstalled
+from darkroom_tools.errors import InvalidSettings, ModelInvalid
+from darkroom_tools.models import missing
 
 __all__ = [
     "MANIFEST",
     "ModelFile",
     "import_model",
     "installed_models",
-    "missing",
     "remove_model",
     "verify_file",
     "verify_model",
@@ -53,16 +53,6 @@ class ModelFile:
     sha256: str
     bytes: int
     added: str
-
-
-def missing(model: str) -> ModelNotInstalled:
-    """The error for a model without a file here, with the command that installs it."""
-    command = f"darkroom models import {model} FILE"
-    return ModelNotInstalled(
-        f"The model {model!r} is not installed. Install it with: {command} (FILE is its .onnx file).",
-        model=model,
-        command=command,
-    )
 
 
 def installed_models(models_dir: Path) -> dict[str, ModelFile]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import darkroom
 from darkroom.engine.model_process import ModelProcess, Reply
-from darkroom.engine.model_store import MANIFEST, ModelFile, installed_models, missing
+from darkroom.engine.model_store import MANIFEST, ModelFile, installed_models
 from darkroom_tools.errors import ProcessingFailed, RuntimeNotInstalled
+from darkroom_tools.models import missing
 
 __all__ = ["ModelService"]
 

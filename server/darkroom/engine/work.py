@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from darkroom_tools.base import File, Image, Inference
@@ -127,3 +127,8 @@ class Stage:
         """Run a model on input arrays in its own order."""
         self._work.check()
         return self._work.infer(model, inputs)
+
+    def infer_each(self, model: str, requests: "Iterable[Sequence[np.ndarray]]") -> Iterator[Inference]:
+        """Run a model on many inputs, in order."""
+        for inputs in requests:
+            yield self.infer(model, inputs)
