@@ -174,7 +174,7 @@ async def test_a_model_that_is_not_installed_is_named_with_the_command_that_inst
         with pytest.raises(ModelNotInstalled) as caught:
             await infer(service, "u2net", np.zeros(1, np.float32))
 
-        assert caught.value.details == {"model": "u2net", "command": "darkroom models import u2net FILE"}
+        assert caught.value.details == {"model": "u2net", "command": "darkroom models pull u2net"}
         assert not service.stats()["alive"]
 
 
