@@ -21,6 +21,7 @@ from darkroom.jobs.service import Jobs
 from darkroom.library.library import Library
 from darkroom.library.uploads import Uploads
 from darkroom.links import Links
+from darkroom.metrics import families, render
 from darkroom.paths import data_dir
 from darkroom.store.blobs import BlobStore
 from darkroom.store.database import Database
@@ -53,7 +54,7 @@ class Darkroom:
         self.limits = replace(Limits(), file_bytes=file_bytes, pixels=config.max_megapixels * MEGA)
         self.database = Database(config.database_url or f"sqlite:///{where.database}")
         self.blobs = BlobStore(where.blobs)
-        self.models = ModelService(where.models, memory_bytes=config.model_memory_mb * MIB)
+        self.models = ModelService(where.models, memory_bytes=config.model_memory_mb * MIB, keep=config.warm_models)
         self.pool = Pool(
             workers=config.workers,
             run_dir=where.run / "workers",
@@ -104,6 +105,11 @@ class Darkroom:
         workers = {"workers": self.pool.stats(), "vectorWorkers": self.vector.stats()}
         return {"status": "ok", "version": __version__, "sandbox": self.pool.sandbox, **workers}
 
+    async def metrics(self) -> str:
+        """The text of `/metrics`."""
+        pools = {"pixels": self.pool.stats(), "vector": self.vector.stats()}
+        return render(families(__version__, pools, await self.jobs.counts(), self.models.stats()))
+
     async def keep_house(self) -> None:
         """Forget old jobs and drop bytes that nothing needs, soon after the start and then daily; never returns."""
         await asyncio.sleep(FIRST_SWEEP_SECONDS)
@@ -133,6 +139,7 @@ async def open_darkroom(config: Config | None = None, *, alone: bool = True) -> 
         await running.enter_async_context(room.database)
         await room.workflows.load()
         running.push_async_callback(room.models.aclose)
+        room.models.start()
         await running.enter_async_context(room.pool)
         await running.enter_async_context(room.vector)
         await running.enter_async_context(room.jobs)

@@ -131,19 +131,34 @@ def _add_models(commands: Commands) -> None:
     models = _add(
         commands,
         "models",
-        "list, import, verify or remove model files",
-        "Nothing is ever downloaded: `darkroom models import u2net u2net.onnx` takes a file that you have.",
+        "list, pull, import, verify or remove model files",
+        "Tools work without any as far as that is honest. Nothing is ever downloaded but what `pull` names.",
     )
-    models.add_argument(
-        "action",
-        choices=["list", "import", "verify", "remove"],
-        nargs="?",
-        default="list",
-        help="what to do (default: list)",
-    )
-    models.add_argument("id", metavar="ID", nargs="?", help="of a model, such as u2net; verify without it checks all")
-    models.add_argument("file", metavar="FILE", nargs="?", type=Path, help="ONNX file to import")
-    models.set_defaults(handler=_models)
+    models.set_defaults(handler=_models, action="list", names=[], json=False)
+    actions = models.add_subparsers(dest="action", metavar="ACTION")
+    models.epilog = "`darkroom models ACTION --help` says more; without an action it is `list`."
+
+    def add(name: str, does: str, more: str = "") -> argparse.ArgumentParser:
+        parser = actions.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}. {more}")
+        parser.add_argument("--data-dir", metavar="DIR", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        return parser
+
+    listing = add("list", "which models there are, and which are here")
+    listing.add_argument("names", metavar="NAME", nargs="*", help="of a model, a task or a tool (default: all)")
+    listing.add_argument("--json", action="store_true", help="every fact, for programs")
+    pull = add("pull", "download models and check them", "What was broken off goes on where it stopped.")
+    pull.add_argument("names", metavar="ID", nargs="*", help="of a model, such as u2net")
+    pull.add_argument("--from", dest="mirror", metavar="URL", help="take the file from there; a folder ends in /")
+    imported = add("import", "take in a model file that you have", "Without ID it is known by its name or digest.")
+    imported.add_argument("names", metavar="[ID] FILE", nargs="+", help="ONNX file to import")
+    for parser in (pull, imported):
+        parser.add_argument("--accept-license", action="store_true", help="also where it forbids commercial use")
+    verify = add("verify", "check that files are unchanged", "The exit status is 1 if one is not.")
+    verify.add_argument("names", metavar="ID", nargs="*", help="of a model (default: all that are here)")
+    remove = add("remove", "delete model files")
+    remove.add_argument("names", metavar="ID", nargs="+", help="of a model")
+    path = add("path", "print the folder of the models, or the file of one")
+    path.add_argument("names", metavar="ID", nargs="?", help="of a model")
 
 
 def _add_upkeep(commands: Commands) -> None:
@@ -254,9 +269,20 @@ def _tools(chosen: argparse.Namespace) -> int:
 
 
 def _models(chosen: argparse.Namespace) -> int:
-    from darkroom.commands import models
+    from darkroom import model_commands as commands
 
-    return models(chosen.data_dir, chosen.action, chosen.id, chosen.file)
+    where, names = chosen.data_dir, chosen.names
+    if chosen.action == "pull":
+        return commands.pull_models(where, names, accept_license=chosen.accept_license, mirror=chosen.mirror)
+    if chosen.action == "import":
+        return commands.import_file(where, names, accept_license=chosen.accept_license)
+    if chosen.action == "verify":
+        return commands.verify_models(where, names)
+    if chosen.action == "remove":
+        return commands.remove_models(where, names)
+    if chosen.action == "path":
+        return commands.path_of(where, names)
+    return commands.list_models(where, names, as_json=chosen.json)
 
 
 def _docs(chosen: argparse.Namespace) -> int:

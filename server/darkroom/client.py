@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,12 +32,19 @@ class Refused(Exception):
 class Client:
     """One conversation with the server of a data directory.
 
+    Args:
+        chosen_data_dir: As on the command line.
+        roots: Folders whose files may be named.
+        start: Whether a server may be started.
+
     Raises:
         ConnectionError: No server could be started, or it went away.
     """
 
-    def __init__(self, chosen_data_dir: str | None, roots: Sequence[Path]) -> None:
-        self._link = connect(data_dir(chosen_data_dir))
+    def __init__(
+        self, chosen_data_dir: str | os.PathLike[str] | None, roots: Sequence[Path], *, start: bool = True
+    ) -> None:
+        self._link = connect(data_dir(chosen_data_dir), start=start)
         self._link.sendall(hello(roots))
         self._lines = self._link.makefile("rb")
         self._ids = itertools.count(1)

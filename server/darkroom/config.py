@@ -60,6 +60,9 @@ class Config(BaseSettings):
     model_memory_mb: Annotated[int, Field(ge=64)] = 4096
     """Memory for loaded models in MiB, GPU or CPU."""
 
+    warm_models: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Ids of models to load at the start and to keep loaded; separated by commas."""
+
     fetch: bool = True
     """Whether https URLs may be given as images; private addresses are never fetched."""
 

@@ -30,15 +30,21 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 
-def connect(where: DataDir) -> socket.socket:
+def connect(where: DataDir, *, start: bool = True) -> socket.socket:
     """A connection to the server of the data directory; starts one if none answers.
 
+    Args:
+        where: The data directory.
+        start: Whether a server may be started.
+
     Raises:
-        ConnectionError: The server could not be started; its last words are in the text.
+        ConnectionError: The server could not be started; its last words are in the text. Or there is none.
     """
     try:
         return _dial(where)
-    except OSError:
+    except OSError as error:
+        if not start:
+            raise ConnectionError("no server answers") from error
         where.create()
     log_start = where.log.stat().st_size if where.log.exists() else 0
     server = _start(where)

@@ -40,7 +40,8 @@ class ProgressBar:
         if self._shown:
             filled = round(BAR * min(fraction, 1.0))
             bar = "█" * filled + "░" * (BAR - filled)
-            sys.stderr.write(f"\r\x1b[K{self._label} {bar} {fraction:4.0%} {message[:40]}")
+            room = max(shutil.get_terminal_size().columns - len(self._label) - BAR - 8, 0)
+            sys.stderr.write(f"\r\x1b[K{self._label} {bar} {fraction:4.0%} {message[: min(room, 40)]}")
             sys.stderr.flush()
 
     def clear(self) -> None:

@@ -33,6 +33,7 @@ from darkroom.faces.files import file_routes
 from darkroom.faces.mcp.room import Pace, Room
 from darkroom.faces.mcp.server import McpServer, build_server, managers
 from darkroom.faces.mcp.stream import MAX_LINE, serve_stream
+from darkroom.metrics import metrics_route
 from darkroom.principal import LOCAL, Principal
 from darkroom.relay import copy_stdio
 from darkroom_tools.registry import builtin_tools
@@ -133,6 +134,8 @@ def mcp_room(room: Darkroom) -> Room:
         uploads=room.uploads,
         exporter=room.exporter,
         links=room.links,
+        models=room.models,
+        models_dir=room.where.models,
         http_principal=lambda _ctx: LOCAL,
         fetch=room.config.fetch,
         docs=lambda: llms_txt(all_pages()),
@@ -186,7 +189,7 @@ def _web_config(room: Darkroom, server: McpServer, *, with_mcp: bool) -> uvicorn
     hosts = {*config.allowed_hosts, *([] if is_loopback(config.host) else [config.host])}
     if config.public_url:
         hosts.add(urlsplit(config.public_url).hostname or "")
-    routes = list(file_routes(room))
+    routes = [*file_routes(room), metrics_route(room.metrics)]
     lifespan = None
     if with_mcp:
         # Only the SDK's route: its application would answer unknown addresses in plain text.

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from darkroom.engine.batching import FairQueue, Request
+from darkroom.engine.batching import FairQueue, QueueFull, Request
 
 
 def request(number: int, job: str, *, key: str = "model", rows: int = 1, cost: int = 1) -> Request:
@@ -114,6 +114,55 @@ def test_removed_requests_are_not_taken() -> None:
 
     assert [each.id for each in removed] == [1, 2]
     assert jobs_in_order(queue) == "b"
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_thirteen_hundred_tiles_delay_a_small_picture_by_two_runs_at_most(lanes: int) -> None:
+    queue = filled(*(request(n, "huge", cost=50_000) for n in range(1300)))
+    first = queue.take()
+    assert first is not None
+    queue.fill(first, max_rows=8, max_cost=8 * 2**20, lanes=lanes)
+    queue.put(request(2000, "small", key="another model", cost=1_000_000))
+
+    runs = 0
+    while first is not None and first.job != "small":
+        first = queue.take()
+        assert first is not None
+        queue.fill(first, max_rows=8, max_cost=8 * 2**20, lanes=lanes)
+        runs += 1
+
+    assert runs <= 2
+    assert len(queue) > 1200
+
+
+def test_tiles_of_one_job_share_runs() -> None:
+    queue = filled(*(request(n, "one") for n in range(20)))
+    first = queue.take()
+    assert first is not None
+    assert [each.id for each in queue.fill(first, max_rows=8, max_cost=100)] == list(range(1, 8))
+
+
+@pytest.mark.parametrize(("limits", "fits"), [((3, 1000), 3), ((100, 25), 2)], ids=["number", "bytes"])
+def test_a_full_queue_takes_no_more_until_something_left(limits: tuple[int, int], fits: int) -> None:
+    queue = FairQueue(*limits)
+    for number in range(fits):
+        queue.put(request(number, "a", cost=10))
+    with pytest.raises(QueueFull):
+        queue.put(request(9, "b", cost=10))
+    assert queue.cost == 10 * fits
+
+    queue.take()
+    queue.put(request(9, "b", cost=10))
+    queue.remove(lambda each: each.job == "b")
+    queue.put(request(10, "c", cost=10))
+    assert queue.cost == 10 * fits
+
+
+def test_a_request_over_the_whole_limit_may_wait_alone() -> None:
+    queue = FairQueue(most_cost=10)
+    queue.put(request(1, "a", cost=50))
+    with pytest.raises(QueueFull):
+        queue.put(request(2, "a", cost=1))
 
 
 def test_a_waiting_lane_wakes_for_a_request_and_for_the_end() -> None:

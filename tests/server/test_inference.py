@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from support import onnx_models as onnx
@@ -8,7 +11,7 @@ import onnxruntime
 
 from darkroom.engine.devices import CPU, open_session
 from darkroom.engine.inference import Arrays, Session
-from darkroom_tools.errors import ModelInvalid, ProcessingFailed
+from darkroom_tools.errors import ModelInvalid, OutOfMemory, ProcessingFailed
 
 
 def session_of(model: bytes) -> Session:
@@ -126,3 +129,174 @@ def test_what_onnx_runtime_says_of_a_failure_does_not_reach_the_caller() -> None
 
     assert isinstance(found[0], ProcessingFailed)
     assert "Reshape" not in str(found[0])
+
+
+def test_a_model_of_half_floats_takes_and_gives_single_ones() -> None:
+    session = session_of(onnx.half_times(3))
+    values = np.array([[1.5, -2.0]], np.float32)
+
+    session.check("half", [values])
+    (single,) = answers(session, values)
+    (half,) = answers(session, values.astype(np.float16))
+
+    assert (single.dtype, single.tolist()) == (np.float32, [[4.5, -6.0]])
+    assert (half.dtype, half.tolist()) == (np.float16, [[4.5, -6.0]])
+
+
+def test_a_model_of_single_floats_takes_half_ones() -> None:
+    session = session_of(onnx.times(3))
+    session.check("full", [np.ones((1, 2), np.float16)])
+    assert answers(session, np.ones((1, 2), np.float16))[0].tolist() == [[3, 3]]
+
+
+def test_inputs_and_outputs_that_are_bound_to_a_device_give_the_same() -> None:
+    bound = Session(open_session(onnx.luminance(side=8), CPU, threads=1), memory="cpu")
+    plain = session_of(onnx.luminance(side=8))
+    calls = [np.random.default_rng(n).random((n, 3, 8, 8), np.float32)[:, :, ::-1] for n in (1, 2, 3)]
+
+    for one, other in zip(answers(bound, *calls), answers(plain, *calls), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert bound.mergeable
+
+
+class Failing:
+    """A session of ONNX Runtime that has the memory for so many rows only."""
+
+    def __init__(self, rows: int, words: str) -> None:
+        self._real = open_session(onnx.times(2), CPU, threads=1)
+        self._rows = rows
+        self._words = words
+        self.runs: list[int] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+    def run(self, names: None, feed: dict[str, np.ndarray], options: onnxruntime.RunOptions) -> list[np.ndarray]:
+        self.runs.append(len(feed["x"]))
+        if len(feed["x"]) > self._rows:
+            raise RuntimeError(self._words)
+        return self._real.run(names, feed, options)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "std::bad_alloc",
+        "BFCArena: Failed to allocate memory for requested buffer of size 1073741824",
+        "Available memory of 52428800 is smaller than requested bytes of 104857600",
+        "CUDA failure 2: out of memory ; GPU=0",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_shared_run_without_the_memory_is_made_anew_one_by_one_and_later_ones_are_smaller(words: str) -> None:
+    raw = Failing(2, words)
+    session = Session(raw)  # type: ignore[arg-type]
+    session.answers([[rows(1)], [rows(2)]], onnxruntime.RunOptions())
+    raw.runs.clear()
+
+    found = answers(session, rows(1), rows(2), rows(3), rows(4))
+
+    assert [float(answer[0, 0]) for answer in found] == [2, 4, 6, 8]
+    assert raw.runs == [4, 1, 1, 1, 1]
+    assert (session.too_large, session.most_rows, session.mergeable) == (1, 2, True)
+
+
+def test_a_single_run_without_the_memory_says_so() -> None:
+    session = Session(Failing(0, "bad allocation: std::bad_alloc"))  # type: ignore[arg-type]
+    assert isinstance(session.answers([[rows(1)]], onnxruntime.RunOptions())[0], OutOfMemory)
+
+
+def test_too_little_memory_while_a_model_is_tried_out_says_nothing_about_its_rows() -> None:
+    session = Session(Failing(1, "std::bad_alloc"))  # type: ignore[arg-type]
+    session.answers([[rows(1)], [rows(2)]], onnxruntime.RunOptions())
+    assert session.mergeable
+
+
+class Assigned(Failing):
+    """A session whose nodes were given to devices."""
+
+    def __init__(self, *nodes: tuple[str, str]) -> None:
+        super().__init__(1, "")
+        self._nodes = nodes
+
+    def get_provider_graph_assignment_info(self) -> list[object]:
+        class Part:
+            def __init__(self, provider: str, kind: str) -> None:
+                self.ep_name, self.op_type = provider, kind
+
+            def get_nodes(self) -> list["Part"]:
+                return [self]
+
+        return [Part(*node) for node in self._nodes]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "device"),
+    [
+        ([("CUDAExecutionProvider", "Conv"), *[("CPUExecutionProvider", "Shape")] * 9], "cuda"),
+        ([("CUDAExecutionProvider", "Reshape"), *[("CPUExecutionProvider", "MatMul")] * 2], "cpu"),
+        ([("CUDAExecutionProvider", "Relu")], "cuda"),
+        ([], "cpu"),
+    ],
+)
+def test_the_device_is_the_one_that_does_the_work(nodes: list[tuple[str, str]], device: str) -> None:
+    assert Session(Assigned(*nodes)).device == device  # type: ignore[arg-type]
+
+
+def test_a_picture_of_any_size_can_come_in_smaller_pieces() -> None:
+    free, fixed = session_of(onnx.identity()), session_of(onnx.luminance())
+
+    assert free.can_shrink([np.zeros((1, 3, 512, 512), np.float32)])
+    assert not free.can_shrink([np.zeros((1, 3, 128, 128), np.float32)])
+    assert not fixed.can_shrink([np.zeros((1, 3, 320, 320), np.float32)])
+    assert not session_of(onnx.times(2)).can_shrink([np.zeros((1, 900), np.float32)])
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "sizes"),
+    [
+        (onnx.luminance(side=8), 0, [(1, 3, 8, 8), (2, 3, 8, 8), (1, 3, 8, 8), (1, 3, 8, 8)]),
+        (onnx.luminance(batch=1, side=8), 0, [(1, 3, 8, 8)]),
+        (onnx.identity(), 16, [(1, 3, 16, 16), (2, 3, 16, 16), (1, 3, 16, 16), (1, 3, 16, 16)]),
+        (onnx.identity(), 0, []),
+    ],
+    ids=["fixed size", "fixed batch", "known size", "unknown size"],
+)
+def test_warming_up_runs_and_tries_out_the_model_where_the_sizes_are_known(
+    model: bytes, side: int, sizes: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, ran = session_of(model), list[tuple[int, ...]]()
+    real = Session._run
+
+    def spy(self: Session, arrays: Arrays, options: onnxruntime.RunOptions) -> object:
+        ran.append(arrays[0].shape)
+        return real(self, arrays, options)
+
+    monkeypatch.setattr(Session, "_run", spy)
+    session.warm_up(side)
+    assert ran == sizes
+
+
+def test_how_much_fits_into_a_time_follows_from_the_fastest_run() -> None:
+    session = session_of(onnx.times(2))
+    assert session.bytes_within(1.0) == float("inf")
+    answers(session, rows(1))
+    session.seconds_per_byte = 0.5
+    assert session.bytes_within(10) == 20
+    answers(session, rows(1))
+    assert session.seconds_per_byte < 0.5
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_a_large_run_gives_its_memory_back() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    session = session_of(onnx.slow(layers=3))
+    session.answers([[np.zeros((1, 16, 8, 8), np.float32)]], onnxruntime.RunOptions())
+    before = resident()
+    large = np.zeros((1, 16, 768, 768), np.float32)
+    session.answers([[large]], onnxruntime.RunOptions())
+
+    # Outputs of the layers alone are twice the input.
+    assert resident() - before < 1.5 * large.nbytes

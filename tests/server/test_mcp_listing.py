@@ -117,6 +117,7 @@ async def test_read_only_management_tools_leave_everything_as_it_was(bench: Benc
             "view_image": {"image": source},
             "list_images": {},
             "list_workflows": {},
+            "list_models": {},
             "get_job": {"job": made.structured_content["job"]},
         }
         read_only = {

@@ -2,11 +2,12 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from support import onnx_models as onnx
 
-from darkroom.engine.model_store import import_model, installed_models, remove_model, verify_model
+from darkroom.engine.model_store import adopt_model, import_model, installed_models, remove_model, verify_model
 from darkroom_tools.errors import InvalidSettings, ModelInvalid, ModelNotInstalled
 
 
@@ -30,13 +31,54 @@ def test_an_imported_model_is_listed_with_the_digest_of_its_bytes(tmp_path: Path
     assert (found.sha256, found.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
 
 
-def test_the_manifest_on_disk_names_file_digest_size_and_time(tmp_path: Path) -> None:
+def test_the_manifest_on_disk_names_all_that_is_known_of_a_file(tmp_path: Path) -> None:
     models_dir = onnx.install(tmp_path, {"one": onnx.identity()})
 
     entry = json.loads((models_dir / "manifest.json").read_text())["one"]
 
-    assert set(entry) == {"file", "sha256", "bytes", "added"}
+    assert set(entry) == {"file", "sha256", "bytes", "added", "trust", "source"}
     assert (models_dir / entry["file"]).stat().st_size == entry["bytes"]
+
+
+def test_a_manifest_of_an_older_version_keeps_working(tmp_path: Path) -> None:
+    models_dir = onnx.install(tmp_path, {"one": onnx.identity()})
+    manifest = models_dir / "manifest.json"
+    entries = json.loads(manifest.read_text())
+    old = {name: entries["one"][name] for name in ("file", "sha256", "bytes", "added")}
+    manifest.write_text(json.dumps({"one": old}))
+
+    found = verify_model(models_dir, "one")
+
+    assert (found.trust, found.source) == ("first-use", "")
+
+
+def test_a_file_of_the_folder_is_adopted_under_its_name_with_its_source(tmp_path: Path) -> None:
+    models_dir = onnx.install(tmp_path, {"one": onnx.times(2)})
+    (models_dir / ".part").write_bytes(onnx.times(3))
+
+    adopt_model(models_dir, "one", models_dir / ".part", source="https://example.com/one", judge=lambda _: "md5")
+
+    found = verify_model(models_dir, "one")
+    assert (found.trust, found.source) == ("md5", "https://example.com/one")
+    assert found.path.read_bytes() == onnx.times(3)
+    assert files_of(models_dir) == {"manifest.json", found.path.name}
+
+
+def test_a_judge_that_refuses_changes_nothing(tmp_path: Path) -> None:
+    def refuse(_path: Path) -> NoReturn:
+        raise ModelInvalid("It is another one.")
+
+    models_dir = onnx.install(tmp_path, {"one": onnx.times(2)})
+    (models_dir / ".part").write_bytes(onnx.times(3))
+    before = files_of(models_dir)
+
+    with pytest.raises(ModelInvalid, match="another one"):
+        adopt_model(models_dir, "one", models_dir / ".part", source="", judge=refuse)
+    with pytest.raises(ModelInvalid, match="another one"):
+        import_model(models_dir, "one", source(tmp_path, onnx.times(3)), judge=refuse)
+
+    assert files_of(models_dir) == before
+    assert verify_model(models_dir, "one").path.read_bytes() == onnx.times(2)
 
 
 def test_a_folder_without_imports_has_no_models(tmp_path: Path) -> None:
@@ -82,7 +124,7 @@ def test_an_unknown_model_is_refused_with_the_command_that_installs_it(
     assert caught.value.details["command"] == "darkroom models pull u2net"
 
 
-@pytest.mark.parametrize("name", ["", "../u2net", "U2Net", "a/b", "a.b", "x" * 41])
+@pytest.mark.parametrize("name", ["", "../u2net", "U2Net", "a/b", ".", "..", ".a", "a.", "a..b", "x" * 41])
 def test_ids_that_could_be_paths_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidSettings):
         import_model(tmp_path / "models", name, source(tmp_path, onnx.identity()))
@@ -180,6 +222,7 @@ def test_a_changed_file_fails_verification_with_the_command_that_repairs_it(tmp_
         '{"one": {"file": "../outside.onnx", "sha256": "%s", "bytes": 1, "added": ""}}' % ("0" * 64),
         '{"one": {"file": "one.onnx", "sha256": "short", "bytes": 1, "added": ""}}',
         '{"one": {"file": "one.onnx"}}',
+        '{"one": {"file": "one.onnx", "sha256": "%s", "bytes": 1, "added": "", "trust": "all"}}' % ("0" * 64),
     ],
 )
 def test_a_damaged_manifest_is_said_to_be_so(tmp_path: Path, manifest: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import onnx_models as onnx
-from support.onnx_models import SLOW_INPUT, infer, serving, until, until_stats
+from support.onnx_models import SECONDS, SLOW_INPUT, infer, serving, until, until_stats
 
 pytest.importorskip("onnxruntime")
 
@@ -215,7 +215,7 @@ async def test_a_file_changed_after_its_import_is_refused(tmp_path: Path) -> Non
     async with serving(tmp_path, {"one": onnx.times(2)}) as service:
         service.installed()["one"].path.write_bytes(onnx.times(3))
 
-        with pytest.raises(ModelInvalid, match="changed since it was imported"):
+        with pytest.raises(ModelInvalid, match="changed since it was installed"):
             await infer(service, "one", np.ones((1, 1), np.float32))
 
 
@@ -327,6 +327,46 @@ async def test_the_process_ends_when_it_has_been_idle_and_comes_back(tmp_path: P
 
         assert await infer(service, "fast", one) == [[[2]]]
         assert (service.stats()["starts"], service.stats()["crashes"]) == (2, 0)
+
+
+@linux
+async def test_models_to_keep_are_loaded_at_the_start_and_the_process_stays(tmp_path: Path) -> None:
+    models = {"kept": onnx.luminance(side=8), "other": onnx.times(2)}
+    async with serving(tmp_path, models, idle_seconds=0.0, keep=["kept", "unknown"]) as service:
+        assert not service.stats()["alive"]
+        service.start()
+        await until(lambda: service.stats().get("loads") == 1)
+        before = service.stats()["requests"]
+        await infer(service, "other", np.ones((1, 1), np.float32))
+        await asyncio.sleep(0)
+        stats = service.stats()
+    assert (before, stats["alive"], stats["starts"]) == (0, True, 1)
+
+
+async def test_without_models_to_keep_a_start_starts_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path, {"one": onnx.times(2)}) as service:
+        service.start()
+        await asyncio.sleep(0)
+        assert service.stats() == {"alive": False, "starts": 0, "crashes": 0, "inFlight": 0}
+
+
+@linux
+async def test_a_process_that_does_not_even_read_holds_up_no_cancel(tmp_path: Path) -> None:
+    one = np.ones((1, 1), np.float32)
+    async with serving(tmp_path, {"fast": onnx.times(2)}) as service:
+        await infer(service, "fast", one)
+        (pid,) = model_processes()
+        os.kill(pid, signal.SIGSTOP)
+        stuck = [asyncio.create_task(infer(service, "fast", one, job=f"job-{n}")) for n in range(1500)]
+        await until(lambda: service.stats()["inFlight"] == len(stuck))
+
+        for task in stuck:
+            task.cancel()
+        async with asyncio.timeout(SECONDS):
+            await asyncio.gather(*stuck, return_exceptions=True)
+
+        assert await infer(service, "fast", one) == [[[2]]]
+        assert service.stats()["inFlight"] == 0
 
 
 async def test_closing_fails_what_is_in_flight(tmp_path: Path) -> None:

@@ -77,6 +77,16 @@ def test_one_owners_jobs_come_first_in_first_out(connection: sa.Connection) -> N
     assert order(connection) == ["a", "b", "c"]
 
 
+def test_open_jobs_of_all_owners_are_counted_by_state(connection: sa.Connection) -> None:
+    assert queue.count_open(connection) == {"queued": 0, "running": 0}
+    for job_id, owner in (("a", "ann"), ("b", "ben"), ("c", "ben"), ("d", "ann")):
+        add(connection, job_id, owner)
+    first, _ = claim(connection, 2)
+    assert queue.count_open(connection) == {"queued": 2, "running": 2}
+    queue.finish(connection, first, End("succeeded"), 1000.0)
+    assert queue.count_open(connection) == {"queued": 2, "running": 1}
+
+
 def test_a_claim_of_many_comes_in_the_same_order(connection: sa.Connection) -> None:
     for job_id, priority in (("a", 0), ("b", 1), ("c", 0), ("d", 1)):
         add(connection, job_id, priority=priority)

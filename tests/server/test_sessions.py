@@ -9,7 +9,7 @@ pytest.importorskip("onnxruntime")
 
 import onnxruntime
 
-from darkroom.engine.devices import CPU
+from darkroom.engine.devices import CPU, DEVICES, Device
 from darkroom.engine.model_store import installed_models
 from darkroom.engine.sessions import MEMORY_FACTOR, Model, Sessions
 from darkroom_tools.errors import ModelInvalid, OutOfMemory
@@ -75,6 +75,19 @@ def test_the_least_recently_used_model_makes_room_for_another(tmp_path: Path) ->
     assert sessions.loads == 4
 
 
+def test_a_model_to_keep_is_dropped_last_of_all(tmp_path: Path) -> None:
+    three = models(tmp_path, kept=onnx.times(2), b=onnx.times(3), c=onnx.times(4))
+    sessions = room_for(2, three["kept"])
+    sessions.keep(three["kept"])
+    for name in ("kept", "b", "c", "kept"):
+        use(sessions, three[name])
+    assert (sessions.loads, sessions.evictions) == (3, 1)
+
+    with sessions.lease(three["c"], CPU, 1):
+        use(sessions, three["b"])
+    assert (sessions.loads, sessions.evictions) == (4, 2)
+
+
 def test_a_model_in_use_is_never_dropped_and_the_next_one_waits_for_it(tmp_path: Path) -> None:
     two = models(tmp_path, a=onnx.times(2), b=onnx.times(3))
     sessions = room_for(1, two["a"])
@@ -136,6 +149,29 @@ def test_a_file_that_onnx_runtime_refuses_is_said_to_be_so_without_its_words(tmp
 
     assert str(tmp_path) not in caught.value.message
     assert "NoSuchOperator" not in caught.value.message
+
+
+def test_a_gpu_takes_the_file_in_half_floats_and_the_cpu_the_full_one(tmp_path: Path) -> None:
+    both = models(tmp_path, full=onnx.times(2), half=onnx.half_times(2))
+    wire = {"id": "full", "path": str(both["full"].path), "sha256": both["full"].sha256, "bytes": both["full"].bytes}
+    halved = {**wire, "id": "half", "path": str(both["half"].path), "sha256": both["half"].sha256}
+    model = Model.from_wire({**wire, "half": halved, "side": 64})
+
+    assert (model.for_device(CPU).id, model.side) == ("full", 64)
+    assert model.for_device(DEVICES[1]).path == both["half"].path
+    assert Model.from_wire(wire).for_device(DEVICES[1]).id == "full"
+
+
+def test_a_device_that_cannot_load_a_model_leaves_it_to_the_cpu_and_says_so(tmp_path: Path) -> None:
+    model = models(tmp_path, two=onnx.times(2))["two"]
+    nowhere = Device("cuda", "NoSuchExecutionProvider", memory="cuda")
+
+    with room_for(1, model).lease(model, nowhere, 1) as session:
+        assert session.device == "cpu"
+        assert session.note == "The device 'cuda' cannot run the model 'two', so the CPU did."
+        answer = session.answers([[np.ones((1, 1), np.float32)]], onnxruntime.RunOptions())[0]
+        assert not isinstance(answer, Exception)
+        assert float(answer[0][0, 0]) == 2
 
 
 def test_lanes_that_want_the_same_model_at_once_load_it_once(tmp_path: Path) -> None:

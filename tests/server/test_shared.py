@@ -3,6 +3,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,16 @@ def test_what_was_read_outlives_its_descriptor_and_cannot_be_changed() -> None:
     assert back.sum() == 499_500
     with pytest.raises(ValueError, match="read-only"):
         back[0] = 1
+
+
+def test_a_copy_holds_no_descriptor_and_can_be_changed() -> None:
+    before = len(list(Path("/dev/fd").iterdir()))
+    with crossing(np.arange(1000.0)) as (meta, fd):
+        back = read_array(meta, fd, copy=True)
+
+    back[0] = 7
+    assert back.sum() == 499_507
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 @linux

@@ -19,6 +19,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types.jsonrpc import jsonrpc_message_adapter
 
 from darkroom.catalog import Catalog
+from darkroom.engine.models import ModelService
 from darkroom.engine.outcome import Picture, Progress
 from darkroom.errors import NotFound
 from darkroom.export import Exporter
@@ -218,6 +219,8 @@ async def open_bench(folder: Path, *, pace: Pace = FAST, docs: str = "# Darkroom
             uploads=OneUpload(),  # type: ignore[arg-type]
             exporter=Exporter(blobs),
             links=links,
+            models=ModelService(folder / "models", memory_bytes=2**30),
+            models_dir=folder / "models",
             http_principal=lambda _ctx: principal,
             fetch=True,
             docs=lambda: docs,

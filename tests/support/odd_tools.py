@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,8 +44,17 @@ class Size(Settings):
 
 
 class Lie(Settings):
-    kind: Literal["traversal", "missing", "folder", "nonsense", "huge", "junk"] = "traversal"
+    kind: Literal["traversal", "missing", "folder", "nonsense", "huge", "junk", "ask twice", "ask much"] = "traversal"
     """Which."""
+
+
+class Many(Settings):
+    requests: int = 1
+    """Requests."""
+    floats: int = 1
+    """Numbers of each."""
+    stop: int = 0
+    """Answers after which the tool stops; 0 for never."""
 
 
 class Answer(Report):
@@ -177,10 +186,33 @@ def add_one(image: Image, run: Run) -> Answer:
     return Answer(values=values)
 
 
+@tool(title="Add to each", models=("adder",))
+def add_to_each(image: Image, settings: Many, run: Run) -> Answer:
+    """Ask a model many times, and stop early if told so; what was drawn counts requests that were made."""
+    drawn: list[int] = []
+
+    def requests() -> Iterator[list[Any]]:
+        for n in range(settings.requests):
+            drawn.append(n)
+            yield [np.full((1, settings.floats), n, np.float32)]
+
+    got: list[float] = []
+    kept: list[Any] = []
+    for answer in run.infer_each("adder", requests()):
+        kept += answer.outputs
+        got.append(answer.outputs[0][0, 0].item())
+        run.progress(len(got) / settings.requests, f"{len(got)} of {settings.requests}")
+        if len(got) == settings.stop:
+            break
+    after = run.infer("adder", [np.zeros((1, 1), np.float32)]) if settings.stop else None
+    return Answer(values={"got": got, "drawn": len(drawn), "after": after and after.outputs[0].item()})
+
+
 @tool(title="Lie")
-def lie(image: Image, settings: Lie) -> Image:
+def lie(image: Image, settings: Lie, run: Run) -> Image:
     """Answer like a worker that an attacker has taken over."""
     from darkroom.engine import worker
+    from darkroom.engine.shared import write_array
 
     out = Path(os.environ["TMPDIR"]).parent / "out"
     name = {"traversal": "../in/0", "missing": "gone.png", "folder": "sub"}
@@ -194,6 +226,13 @@ def lie(image: Image, settings: Lie) -> Image:
         answer = {"type": "done", "inputs": [], "facts": {"x": "y" * 300_000}}
     if settings.kind == "junk":
         answer = {"type": "done", "inputs": [], "outputs": [], "owner": "me"}
+    if settings.kind.startswith("ask"):
+        send = run._work._ask.__self__._send  # type: ignore[attr-defined]
+        numbers = [7, 7] if settings.kind == "ask twice" else range(100)
+        for number in numbers:
+            meta, fd = write_array(np.zeros(1, np.float32))
+            send({"type": "infer", "id": number, "request": {"model": "adder", "inputs": [meta]}}, [fd])
+            os.close(fd)
     worker._done = lambda outcome: answer
     return image
 

@@ -53,6 +53,15 @@ def times(factor: float) -> bytes:
     return _model([helper.make_node("Mul", ["x", "factor"], ["y"])], ("n", "k"), ("n", "k"), [weight])
 
 
+def half_times(factor: float) -> bytes:
+    """Multiplies its input, in 16-bit floats."""
+    weight = numpy_helper.from_array(np.array(factor, np.float16), "factor")
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT16, ("n", "k")) for name in "xy"]
+    return _saved(
+        helper.make_graph([helper.make_node("Mul", ["x", "factor"], ["y"])], "graph", ends[:1], ends[1:], [weight])
+    )
+
+
 def luminance(batch: int | str = "n", side: int = 320) -> bytes:
     """A mask model as u2net is one, NCHW at 320²: its mask is the luminance of the picture."""
     weight = numpy_helper.from_array(LUMINANCE.reshape(1, 3, 1, 1), "weight")
@@ -156,11 +165,16 @@ def install(folder: Path, models: Mapping[str, bytes]) -> Path:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, models: Mapping[str, bytes], *, memory_bytes: int = 2**30, idle_seconds: float = 600.0
+    folder: Path,
+    models: Mapping[str, bytes],
+    *,
+    memory_bytes: int = 2**30,
+    idle_seconds: float = 600.0,
+    keep: Sequence[str] = (),
 ) -> AsyncIterator[ModelService]:
     """A service with these models, on the CPU."""
     service = ModelService(
-        install(folder, models), memory_bytes=memory_bytes, providers=["cpu"], idle_seconds=idle_seconds
+        install(folder, models), memory_bytes=memory_bytes, providers=["cpu"], idle_seconds=idle_seconds, keep=keep
     )
     try:
         yield service

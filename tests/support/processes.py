@@ -56,11 +56,11 @@ def serving(where: Path, *options: str, env: dict[str, str] | None = None) -> It
         process.communicate(timeout=60)
 
 
-def on_terminal(*words: object, cwd: Path) -> str:
+def on_terminal(*words: object, cwd: Path, command: Sequence[str] = COMMAND) -> str:
     """What a command draws on a terminal's standard error."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, *map(str, words)], cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=follower
+        [*command, *map(str, words)], cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=follower
     )
     os.close(follower)
     drawn = b""

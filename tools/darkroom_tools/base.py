@@ -62,11 +62,13 @@ class Inference:
 
     Attributes:
         outputs: The output arrays in the model's order.
-        device: What ran it, such as `cpu` or `cuda`.
+        device: What ran it, such as `cpu` or `cuda`; the engine tells the caller by itself.
+        notes: Sentences for the caller about how it ran, which the engine adds to the warnings by itself.
     """
 
     outputs: "Sequence[np.ndarray]"
     device: str
+    notes: Sequence[str] = ()
 
 
 class Run(Protocol):

@@ -11,6 +11,7 @@ DarkroomError            code              HTTP status
 ├── ImageTooComplex      IMAGE_TOO_COMPLEX 422
 ├── PdfEncrypted         PDF_ENCRYPTED     422
 ├── ProcessingFailed     PROCESSING_FAILED 422
+│   ├── NoFace             NO_FACE
 │   ├── ProcessingTimeout  PROCESSING_TIMEOUT
 │   ├── ProcessingCrashed  PROCESSING_CRASHED
 │   └── OutOfMemory        OUT_OF_MEMORY
@@ -133,6 +134,12 @@ class ProcessingFailed(DarkroomError):
 
     code = "PROCESSING_FAILED"
     status = 422
+
+
+class NoFace(ProcessingFailed):
+    """The operation is about a face, and none was found."""
+
+    code = "NO_FACE"
 
 
 class ProcessingTimeout(ProcessingFailed):

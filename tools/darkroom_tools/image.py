@@ -96,6 +96,7 @@ class Encoding:
         carry_metadata: Whether the source's metadata goes into a file that is encoded anew.
         losses: Warnings about what decoding loses; they are true only of a file that is encoded anew.
         palette: How a GIF's colours are chosen; None for the default, or what `quality` says.
+        density: Pixels an inch that a JPEG, PNG or TIFF says it has, for print; None to say nothing of it.
     """
 
     format: Format | None = None
@@ -110,6 +111,7 @@ class Encoding:
     carry_metadata: bool = False
     losses: tuple[str, ...] = ()
     palette: Palette | None = None
+    density: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

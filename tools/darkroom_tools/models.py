@@ -137,7 +137,10 @@ def missing(model: str) -> ModelNotInstalled:
 def _card(model: str, task: str, entry: Mapping[str, Any]) -> Card:
     tensors = {key: tuple(_tensor(part) for part in entry.get(key, ())) for key in ("inputs", "outputs")}
     lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
-    return Card(**{**entry, **lists, **tensors, "id": model, "task": task})
+    try:
+        return Card(**{**entry, **lists, **tensors, "id": model, "task": task})
+    except TypeError as error:
+        raise ValueError(f"data/models/{task}.toml: [{model}] is no card: {error}") from error
 
 
 def _tensor(entry: Mapping[str, Any]) -> Tensor:

@@ -5,13 +5,18 @@ ever held back to fill a batch: under load batches grow by themselves, and a lon
 each request by the size of its inputs, so one with thousands of tiles does not starve one with a single picture.
 """
 
+import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FairQueue", "Request"]
+__all__ = ["FairQueue", "QueueFull", "Request"]
+
+
+class QueueFull(Exception):
+    """There is no room for the request."""
 
 
 @dataclass(eq=False, slots=True)
@@ -38,9 +43,17 @@ class Request:
 
 
 class FairQueue:
-    """Waiting requests of all jobs. Every method may be called from any thread."""
+    """Waiting requests of all jobs. Every method may be called from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        most_requests: Requests that may wait.
+        most_cost: What they may cost together; a single one that costs more may wait alone.
+    """
+
+    def __init__(self, most_requests: int = sys.maxsize, most_cost: int = sys.maxsize) -> None:
+        self._most_requests = most_requests
+        self._most_cost = most_cost
+        self._cost = 0
         self._changed = threading.Condition()
         self._jobs: OrderedDict[str, deque[Request]] = OrderedDict()
         self._credit: dict[str, int] = {}
@@ -51,9 +64,21 @@ class FairQueue:
         with self._changed:
             return self._count()
 
+    @property
+    def cost(self) -> int:
+        """What the waiting requests cost together."""
+        return self._cost
+
     def put(self, request: Request) -> None:
-        """Add a request behind the others of its job."""
+        """Add a request behind the others of its job.
+
+        Raises:
+            QueueFull: Too much waits already.
+        """
         with self._changed:
+            if self._cost and (self._count() >= self._most_requests or self._cost + request.cost > self._most_cost):
+                raise QueueFull
+            self._cost += request.cost
             if request.job not in self._jobs:
                 self._jobs[request.job] = deque()
                 self._credit[request.job] = request.cost
@@ -73,7 +98,7 @@ class FairQueue:
                 self._credit[job] += max(queue[0].cost for queue in self._jobs.values())
                 self._jobs.move_to_end(job)
 
-    def fill(self, first: Request, max_rows: int, max_cost: int, lanes: int = 1) -> list[Request]:
+    def fill(self, first: Request, max_rows: int, max_cost: float, lanes: int = 1) -> list[Request]:
         """Take the requests that may share a run with `first`, one of each job in turn, within the limits of a run.
 
         Of `lanes` lanes each takes its share only: a run that took all would leave the others idle.
@@ -98,6 +123,7 @@ class FairQueue:
             removed = [request for waiting in self._jobs.values() for request in waiting if unwanted(request)]
             for request in removed:
                 self._jobs[request.job].remove(request)
+                self._cost -= request.cost
                 self._forget_if_empty(request.job)
         return removed
 
@@ -113,6 +139,7 @@ class FairQueue:
     def _pop(self, job: str) -> Request:
         request = self._jobs[job].popleft()
         self._credit[job] -= request.cost
+        self._cost -= request.cost
         self._forget_if_empty(job)
         return request
 

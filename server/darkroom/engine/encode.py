@@ -33,6 +33,7 @@ from darkroom.engine.savers import (
 from darkroom.engine.sniff import FORMATS, written_as
 from darkroom_tools.errors import OutputTooLarge
 from darkroom_tools.image import Encoding, Format, Image
+from darkroom_tools.kit.density import JFIF_BYTES, stating_density, with_density
 from darkroom_tools.kit.metadata.changes import Edit
 from darkroom_tools.kit.metadata.rewrite import Rewritten, rewrite
 
@@ -251,6 +252,8 @@ def _check_size(image: Image, format: str, frames: int, limits: Limits) -> None:
 def _suit(image: Image, format: str, warnings: list[str]) -> pyvips.Image:
     """The pixels as the format can hold them."""
     pixels = image.pixels.copy()
+    if image.encoding.density is not None:
+        pixels = with_density(pixels, image.encoding.density)
     if image.frames > 1 and format not in ANIMATED:
         warnings.append(f"{format.upper()} holds no animation; the result is the first of {image.frames} frames.")
         pixels = without(pixels.crop(0, 0, image.width, image.height), *ANIMATION)
@@ -293,9 +296,11 @@ def _new_file(path: Path) -> Iterator[int]:
 
 def _write(made: Stamp, format: str, image: Image, file: int, watch: Watch) -> dict[str, Any]:
     encoding, pixels = image.encoding, made.pixels
+    stated = encoding.density if format == "jpeg" else None
     facts: dict[str, Any] = {}
     if encoding.target_bytes is not None:
         room = encoding.target_bytes - (made.carried.size + _WRAPPING if made.carried else 0)
+        room -= JFIF_BYTES if stated else 0
         found = fit(pixels, ladder(format, encoding), max(1, room), to_bytes(format, made.keep), watch)
         _replace(file, found.data)
         facts = found.facts
@@ -311,6 +316,9 @@ def _write(made: Stamp, format: str, image: Image, file: int, watch: Watch) -> d
         rewritten = rewrite(os.pread(file, os.fstat(file).st_size, 0), format, (), made.carried)
         made.held |= rewritten.after - {"icc"}
         _replace(file, rewritten.data)
+    if stated is not None:
+        _replace(file, stating_density(os.pread(file, os.fstat(file).st_size, 0), stated))
+        facts |= {"bytes": os.fstat(file).st_size} if "bytes" in facts else {}
     return facts
 
 

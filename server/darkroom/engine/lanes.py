@@ -5,36 +5,58 @@ Only the model process imports this.
 
 import contextlib
 import logging
+import math
 import threading
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import onnxruntime
 
-from darkroom.engine.batching import FairQueue, Request
+from darkroom.engine.batching import FairQueue, QueueFull, Request
 from darkroom.engine.channel import Channel, ChannelClosed, close_all
-from darkroom.engine.devices import CPU, Device, cores
+from darkroom.engine.counters import Counters
+from darkroom.engine.devices import CPU, Choice, Device, cores
+from darkroom.engine.gpu import VideoMemory
 from darkroom.engine.inference import Answer
 from darkroom.engine.sessions import Model, Sessions
 from darkroom.engine.shared import read_array, write_array
-from darkroom_tools.errors import Cancelled, DarkroomError, ProcessingFailed
+from darkroom.errors import Overloaded
+from darkroom_tools.errors import Cancelled, DarkroomError, OutOfMemory, ProcessingFailed
 
 __all__ = ["Lanes"]
 
 logger = logging.getLogger(__name__)
 
+MOST_WAITING: Final = 4096
+MOST_WAITING_BYTES: Final = 2 * 1024**3
+"""What may wait in shared memory; more is refused at once."""
+
+LONGEST_RETRY: Final = 60
+
+SECONDS_BETWEEN_STATS: Final = 0.05
+
 STOPPED: Final = Cancelled("The work was cancelled.")
 
+NO_MEMORY: Final = "The {device} device ran out of memory (DARKROOM_MODEL_MEMORY_MB), so the CPU ran this part."
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(eq=False, slots=True)
 class Call:
-    """What a request asks for."""
+    """What a request asks for.
+
+    Attributes:
+        model: The model.
+        arrays: Its inputs.
+        many: One of many requests for a picture, which the caller can make smaller.
+        note: Sentence for the caller about how it ran.
+    """
 
     model: Model
     arrays: Sequence[Any]
+    many: bool = False
+    note: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -49,33 +71,53 @@ class Run:
         self.options.terminate |= all(request.cancelled for request in self.requests)
 
 
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A device with the requests that wait for it."""
+
+    device: Device
+    lanes: int
+    queue: FairQueue
+
+
 class Lanes:
     """Runs the requests of a channel until it closes.
 
     On the CPU there are as many lanes as cores over one session whose threads they share: a run that is alone has all
-    of them. Other devices have one lane.
+    of them. Other devices have one lane, and the CPU one more for what they lack the memory for.
 
     Args:
         channel: Where requests come from and answers go.
-        device: What runs the models.
+        choice: What runs the models.
         sessions: The loaded models.
     """
 
-    def __init__(self, channel: Channel, device: Device, sessions: Sessions) -> None:
+    def __init__(self, channel: Channel, choice: Choice, sessions: Sessions) -> None:
         self._channel = channel
-        self._device = device
+        self._choice = choice
         self._sessions = sessions
-        self._queue = FairQueue()
+        device = choice.device
+        waiting = FairQueue(MOST_WAITING, MOST_WAITING_BYTES)
+        self._main = Track(device, cores() if device is CPU else 1, waiting)
+        self._rescue = Track(CPU, 1, FairQueue())
         self._lock = threading.Lock()
         self._open: dict[int, Request] = {}
         self._runs: set[Run] = set()
-        self._batches: Counter[int] = Counter()
-        self._lanes = cores() if device is CPU else 1
+        self._counters = Counters()
+        self._told_at = float("-inf")
+        self._video = VideoMemory() if device.memory == "cuda" else None
 
-    def serve(self) -> None:
-        """Answer until the other side is gone."""
-        for number in range(self._lanes):
-            threading.Thread(target=self._lane, name=f"lane-{number}", daemon=True).start()
+    def serve(self, keep: Iterable[Model] = ()) -> None:
+        """Answer until the other side is gone.
+
+        Args:
+            keep: Models to load at once and to drop last of all.
+        """
+        for track in (self._main,) if self._main.device is CPU else (self._main, self._rescue):
+            for number in range(track.lanes):
+                name = f"{track.device.name}-{number}"
+                threading.Thread(target=self._lane, args=(track,), name=name, daemon=True).start()
+        threading.Thread(target=self._warm_up, args=(list(keep),), name="warm-up", daemon=True).start()
         with contextlib.suppress(ChannelClosed):
             while True:
                 message, fds = self._channel.receive()
@@ -86,11 +128,23 @@ class Lanes:
                         self._accept(message, fds)
                 finally:
                     close_all(fds)
-        self._queue.close()
+        self._main.queue.close()
+        self._rescue.queue.close()
+
+    def _warm_up(self, models: Sequence[Model]) -> None:
+        for model in models:
+            file = model.for_device(self._main.device)
+            try:
+                self._sessions.keep(file)
+                with self._sessions.lease(file, self._main.device, cores()) as session:
+                    session.warm_up(model.side)
+            except Exception:
+                logger.exception("the model %s could not be loaded ahead", model.id)
+        if models:
+            self._send({})
 
     def _accept(self, message: Mapping[str, Any], fds: Sequence[int]) -> None:
-        wire = message["model"]
-        model = Model(wire["id"], Path(wire["path"]), wire["sha256"], wire["bytes"])
+        model = Model.from_wire(message["model"])
         try:
             arrays = [read_array(meta, fd) for meta, fd in zip(message["inputs"], fds, strict=True)]
         except DarkroomError as error:
@@ -99,11 +153,23 @@ class Lanes:
         rows = {array.shape[0] if array.ndim else 0 for array in arrays}
         same = tuple((array.dtype.name, array.shape[1:]) for array in arrays) if len(rows) == 1 else message["id"]
         cost = 1 + sum(array.nbytes for array in arrays)
-        key = (model.sha256, same)
-        request = Request(message["id"], message["job"], key, max(rows, default=0), cost, Call(model, arrays))
+        call = Call(model, arrays, many=bool(message.get("many")))
+        request = Request(message["id"], message["job"], (model.sha256, same), max(rows, default=0), cost, call)
         with self._lock:
             self._open[request.id] = request
-        self._queue.put(request)
+        try:
+            self._main.queue.put(request)
+        except QueueFull:
+            self._counters.happened("refused")
+            self._answer(request, self._overloaded())
+
+    def _overloaded(self) -> Overloaded:
+        waiting = len(self._main.queue)
+        seconds = math.ceil(waiting * self._counters.seconds_per_request() / self._main.lanes)
+        return Overloaded(
+            f"{waiting} requests for models wait already. Try again later.",
+            retryAfter=max(1, min(seconds, LONGEST_RETRY)),
+        )
 
     def _cancel(self, number: int) -> None:
         with self._lock:
@@ -111,15 +177,16 @@ class Lanes:
                 self._open[number].cancelled = True
             for run in self._runs:
                 run.stop_if_unwanted()
-        for request in self._queue.remove(lambda request: request.id == number):
-            self._answer(request, STOPPED, self._device.name)
+        for track in (self._main, self._rescue):
+            for request in track.queue.remove(lambda request: request.id == number):
+                self._answer(request, STOPPED)
 
-    def _lane(self) -> None:
-        while self._serve_next():
-            pass
+    def _lane(self, track: Track) -> None:
+        while self._serve_next(track):
+            pass  # with no local that would keep the last request's arrays
 
-    def _serve_next(self) -> bool:
-        first = self._queue.take()
+    def _serve_next(self, track: Track) -> bool:
+        first = track.queue.take()
         if first is None:
             return False
         run = Run([first])
@@ -127,36 +194,58 @@ class Lanes:
             self._runs.add(run)
             run.stop_if_unwanted()
         try:
-            self._run(run)
+            self._run(run, track)
         except DarkroomError as error:
-            self._answer_all(run, [error] * len(run.requests), self._device.name)
+            self._answer_all(run, [error] * len(run.requests))
         except Exception:
             logger.exception("a lane met an unexpected error")
             failed = ProcessingFailed("The model failed on this input.")
-            self._answer_all(run, [failed] * len(run.requests), self._device.name)
+            self._answer_all(run, [failed] * len(run.requests))
         return True
 
-    def _run(self, run: Run) -> None:
+    def _run(self, run: Run, track: Track) -> None:
         first: Call = run.requests[0].payload
-        with self._sessions.lease(first.model, self._device, cores()) as session:
+        device = track.device
+        with self._sessions.lease(first.model.for_device(device), device, cores()) as session:
             session.check(first.model.id, first.arrays)
             if session.mergeable:
+                rows = min(device.max_rows, session.most_rows)
+                size = min(device.max_bytes, session.bytes_within(device.max_seconds))
                 with self._lock:
-                    run.requests += self._queue.fill(
-                        run.requests[0], self._device.max_rows, self._device.max_bytes, self._lanes
-                    )
-            with self._lock:
-                self._batches[len(run.requests)] += 1
+                    run.requests += track.queue.fill(run.requests[0], rows, size, track.lanes)
+            started, too_large = time.perf_counter(), session.too_large
             answers = session.answers([request.payload.arrays for request in run.requests], run.options)
-            self._answer_all(run, answers, session.device)
+            self._counters.ran(first.model.id, len(run.requests), time.perf_counter() - started)
+            self._counters.happened("batch too large", session.too_large - too_large)
+            if session.device != CPU.name:
+                answers = self._rescued(run, answers, session.device, shrinks=session.can_shrink(first.arrays))
+            self._answer_all(run, answers, session.device, session.note)
 
-    def _answer_all(self, run: Run, answers: Sequence[Answer], device: str) -> None:
+    def _rescued(self, run: Run, answers: Sequence[Answer], device: str, *, shrinks: bool) -> list[Answer]:
+        """Leave to the CPU what the device lacked the memory for; the answers to the requests that stay.
+
+        Of a picture in tiles the caller makes the tiles smaller first: that is faster than the CPU.
+        """
+        stay: list[tuple[Request, Answer]] = []
+        for request, answer in zip(run.requests, answers, strict=True):
+            lacking = isinstance(answer, OutOfMemory) and not request.cancelled
+            if not lacking or (request.payload.many and shrinks):
+                stay.append((request, answer))
+                continue
+            self._counters.happened("to the CPU")
+            request.payload.note = NO_MEMORY.format(device=device)
+            self._rescue.queue.put(request)
+        with self._lock:
+            run.requests = [request for request, _ in stay]
+        return [answer for _, answer in stay]
+
+    def _answer_all(self, run: Run, answers: Sequence[Answer], device: str = CPU.name, note: str = "") -> None:
         with self._lock:
             self._runs.discard(run)
         for request, answer in zip(run.requests, answers, strict=True):
-            self._answer(request, STOPPED if request.cancelled else answer, device)
+            self._answer(request, STOPPED if request.cancelled else answer, device, note)
 
-    def _answer(self, request: Request, answer: Answer, device: str) -> None:
+    def _answer(self, request: Request, answer: Answer, device: str = CPU.name, note: str = "") -> None:
         with self._lock:
             self._open.pop(request.id, None)
         metas: list[dict[str, Any]] = []
@@ -169,28 +258,43 @@ class Lanes:
         except DarkroomError as error:
             answer = error
         if isinstance(answer, DarkroomError):
+            self._counters.happened("out of memory", isinstance(answer, OutOfMemory))
             self._send({"id": request.id, "error": answer.to_wire()})
         else:
-            self._send({"id": request.id, "outputs": metas, "device": device}, fds)
+            unused = self._choice.unused if device == CPU.name else ""
+            notes = [said for said in (request.payload.note, note, unused) if said]
+            self._send({"id": request.id, "outputs": metas, "device": device, "notes": notes}, fds)
         close_all(fds)
 
     def _send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
         # Without a reader there is nobody to tell; `serve` ends by itself.
         with contextlib.suppress(ChannelClosed):
-            self._channel.send({**message, "stats": self._stats()}, fds)
+            self._channel.send({**message, **self._news()}, fds)
+
+    def _news(self) -> dict[str, Any]:
+        """The counters, with the answer after which nothing is under way, and every now and then."""
+        now = time.monotonic()
+        with self._lock:
+            if self._open and now - self._told_at < SECONDS_BETWEEN_STATS:
+                return {}
+            self._told_at = now
+        return {"stats": self._stats()}
 
     def _stats(self) -> dict[str, Any]:
         with self._lock:
-            sizes = sorted(self._batches.items())
             running = sum(len(run.requests) for run in self._runs)
         return {
-            "device": self._device.name,
+            "device": self._choice.device.name,
+            "tried": dict(self._choice.tried),
+            "unusedGpu": self._choice.unused or None,
+            "vram": self._video.stats() if self._video is not None else None,
             "sessions": len(self._sessions),
             "memoryBytes": self._sessions.used_bytes,
+            "budgetBytes": self._sessions.budget,
             "loads": self._sessions.loads,
             "evictions": self._sessions.evictions,
-            "batches": sum(count for _, count in sizes),
-            "batchSizes": {str(size): count for size, count in sizes},
-            "queued": len(self._queue),
+            "queued": len(self._main.queue) + len(self._rescue.queue),
+            "queuedBytes": self._main.queue.cost + self._rescue.queue.cost,
             "running": running,
+            **self._counters.stats(),
         }

@@ -7,9 +7,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Ty
 from darkroom.engine.channel import BadMessage
 from darkroom.engine.outcome import Picture
 from darkroom.engine.sandbox import Level
-from darkroom_tools.errors import DarkroomError
+from darkroom.errors import DarkroomError  # with the server's own errors, which a worker may pass on
 
-__all__ = ["MAX_ANSWER", "Asked", "Done", "Failed", "Moved", "PictureFacts", "Ready", "Written", "check", "failure"]
+__all__ = [
+    "MAX_ANSWER",
+    "Answer",
+    "Asked",
+    "Done",
+    "Dropped",
+    "Failed",
+    "Moved",
+    "PictureFacts",
+    "Ready",
+    "Written",
+    "check",
+    "failure",
+]
 
 MAX_ANSWER = 256 * 1024
 """Bytes of the largest message from a worker, facts and report included."""
@@ -75,7 +88,15 @@ class Asked(Message):
     """Run a model; one descriptor per input array travels with it."""
 
     type: Literal["infer"]
+    id: Annotated[int, Field(ge=0)]
     request: dict[str, JsonValue]
+
+
+class Dropped(Message):
+    """The answer to a request for a model is not wanted any more."""
+
+    type: Literal["drop"]
+    id: Annotated[int, Field(ge=0)]
 
 
 class Done(Message):
@@ -108,12 +129,12 @@ class Failed(Message):
         return error
 
 
-_ANSWER: TypeAdapter[Ready | Moved | Asked | Done | Failed] = TypeAdapter(
-    Annotated[Ready | Moved | Asked | Done | Failed, Field(discriminator="type")]
-)
+Answer = Ready | Moved | Asked | Dropped | Done | Failed
+
+_ANSWER: TypeAdapter[Answer] = TypeAdapter(Annotated[Answer, Field(discriminator="type")])
 
 
-def check(message: dict[str, Any]) -> Ready | Moved | Asked | Done | Failed:
+def check(message: dict[str, Any]) -> Answer:
     """The message, validated.
 
     Raises:

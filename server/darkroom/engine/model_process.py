@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from darkroom.engine.channel import AsyncChannel, ChannelClosed, close_all
-from darkroom_tools.errors import Cancelled, DarkroomError, ProcessingCrashed, ProcessingFailed, RuntimeNotInstalled
+from darkroom.errors import DarkroomError  # with the server's own errors, which the process may answer
+from darkroom_tools.errors import Cancelled, ProcessingCrashed, ProcessingFailed, RuntimeNotInstalled
 
 __all__ = ["ModelProcess", "Reply"]
 
@@ -65,7 +66,7 @@ class ModelProcess:
         """Start a process; requests may be sent at once.
 
         Args:
-            settings: `models`, `memory` and `providers` of `model_worker`.
+            settings: `models`, `memory`, `providers` and `keep` of `model_worker`.
             gone: Called once when the process has ended, whatever the reason.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -101,8 +102,10 @@ class ModelProcess:
             return await call.future
         except asyncio.CancelledError:
             # The caller closes the descriptors next, so they must be on their way before.
-            await asyncio.wait([sending])
+            # A process that does not even read is ended for it, so this is over soon.
             self._abandon(number, call)
+            await asyncio.wait([sending])
+            sending.exception()  # nobody else asks for it
             raise
 
     def cancel(self, job: str) -> None:
@@ -132,8 +135,9 @@ class ModelProcess:
             task.add_done_callback(self._cancelling.discard)
 
     async def _cancel(self, number: int, call: _Call) -> None:
-        with contextlib.suppress(ChannelClosed):
-            await self._channel.send({"cancel": number})
+        with contextlib.suppress(ChannelClosed, TimeoutError):
+            async with asyncio.timeout(CANCEL_GRACE):
+                await self._channel.send({"cancel": number})
         while not call.answered.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(call.answered.wait(), CANCEL_GRACE)
@@ -171,7 +175,8 @@ class ModelProcess:
         elif "error" in message:
             call.future.set_exception(DarkroomError.from_wire(message["error"]))
         else:
-            call.future.set_result(({"outputs": message["outputs"], "device": message["device"]}, fds))
+            reply = {name: message[name] for name in ("outputs", "device", "notes")}
+            call.future.set_result((reply, fds))
         if call is not None:
             call.answered.set()
 

@@ -1,7 +1,8 @@
 """The model files of this machine: a folder with a manifest that names every file and its SHA-256.
 
-`manifest.json` is `{id: {"file", "sha256", "bytes", "added"}}`. A file gets into the folder by `import_model` only,
-and is verified before every load, so what runs is what was imported.
+`manifest.json` is `{id: {"file", "sha256", "bytes", "added", "trust", "source"}}`; those of older versions lack the last
+two. A file gets into the folder by `import_model` and `adopt_model` only, and is verified before every load, so what
+runs is what was accepted once.
 """
 
 import contextlib
@@ -11,11 +12,11 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal, get_args
 
 from darkroom.engine.onnx_file import MAX_MODEL_BYTES, check_onnx
 from darkroom_tools.errors import InvalidSettings, ModelInvalid
@@ -24,6 +25,8 @@ from darkroom_tools.models import missing
 __all__ = [
     "MANIFEST",
     "ModelFile",
+    "Trust",
+    "adopt_model",
     "import_model",
     "installed_models",
     "remove_model",
@@ -34,6 +37,12 @@ __all__ = [
 MANIFEST: Final = "manifest.json"
 SCRATCH: Final = ".import-"
 CHUNK: Final = 1024 * 1024
+LONGEST_ID: Final = 40
+
+Trust = Literal["sha256", "md5", "first-use"]
+"""Why a file is believed to be the model: a digest that its publisher pins, or only that it came first."""
+
+Judge = Callable[[Path], Trust]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,9 @@ class ModelFile:
         path: The ONNX file inside the models folder.
         sha256: Digest of its bytes, hexadecimal.
         bytes: Its size.
-        added: When it was imported, ISO 8601 in UTC.
+        added: When it came, ISO 8601 in UTC.
+        trust: Why it is believed to be the model.
+        source: Address it was pulled from; empty where it was imported.
     """
 
     id: str
@@ -53,6 +64,8 @@ class ModelFile:
     sha256: str
     bytes: int
     added: str
+    trust: Trust = "first-use"
+    source: str = ""
 
 
 def installed_models(models_dir: Path) -> dict[str, ModelFile]:
@@ -73,34 +86,48 @@ def installed_models(models_dir: Path) -> dict[str, ModelFile]:
         ) from error
 
 
-def import_model(models_dir: Path, model: str, source: Path) -> ModelFile:
+def import_model(models_dir: Path, model: str, source: Path, *, judge: Judge | None = None) -> ModelFile:
     """Copy a model file into the folder under an id; the id's former file is replaced.
 
     The copy is checked, durable on disk and listed when this returns; after a failure nothing has changed.
 
     Args:
         models_dir: The folder; made if it is missing.
-        model: 1 to 40 characters of a-z, 0-9, `_` and `-`.
+        model: 1 to 40 characters of a-z, 0-9, `_`, `-` and single dots inside.
         source: A self-contained ONNX file.
+        judge: Says of the copy why it is believed to be the model, or raises ModelInvalid.
 
     Raises:
         InvalidSettings: The id is malformed.
         ModelInvalid: The file cannot be read, is no complete ONNX model, or needs other files or a custom library.
     """
-    if not re.fullmatch(r"[a-z0-9_-]{1,40}", model):
-        raise InvalidSettings("A model id has 1 to 40 characters of a-z, 0-9, '_' and '-'.", field="id", got=model[:80])
+    _check_id(model)
     models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(models_dir), _scratch(models_dir) as (copy, path):
         digest = _copy(source, copy)
-        check_onnx(path)
-        file = models_dir / f"{model}-{digest[:16]}.onnx"
-        path.replace(file)
-        _sync_folder(models_dir)
-        added = datetime.now(UTC).isoformat(timespec="seconds")
-        found = ModelFile(model, file, digest, file.stat().st_size, added)
-        before = installed_models(models_dir)
-        _replace_manifest(models_dir, before, {**before, model: found})
-    return found
+        return _list(models_dir, model, path, digest, judge)
+
+
+def adopt_model(models_dir: Path, model: str, path: Path, *, source: str, judge: Judge | None = None) -> ModelFile:
+    """Take a file that lies in the folder already, as a download does, for a model; as `import_model` otherwise.
+
+    Args:
+        models_dir: The folder.
+        model: Its id.
+        path: The file, which is renamed; it stays where it was if it is refused.
+        source: Address that it came from.
+        judge: As for `import_model`.
+
+    Raises:
+        InvalidSettings: The id is malformed.
+        ModelInvalid: The file is refused.
+    """
+    _check_id(model)
+    with _locked(models_dir):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        return _list(models_dir, model, path, digest, judge, source)
 
 
 def remove_model(models_dir: Path, model: str) -> None:
@@ -142,9 +169,9 @@ def verify_file(path: Path, sha256: str, model: str) -> None:
     except OSError:
         same = False
     if not same:
-        command = f"darkroom models import {model} FILE"
+        command = str(missing(model).details["command"])
         raise ModelInvalid(
-            f"The file of the model {model!r} is gone or was changed since it was imported. Import it again with "
+            f"The file of the model {model!r} is gone or was changed since it was installed. Install it again with "
             f"`{command}`.",
             model=model,
             command=command,
@@ -152,11 +179,35 @@ def verify_file(path: Path, sha256: str, model: str) -> None:
     check_onnx(path)
 
 
+def _check_id(model: str) -> None:
+    if len(model) > LONGEST_ID or not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", model):
+        allowed = f"1 to {LONGEST_ID} characters of a-z, 0-9, '_', '-' and single dots inside"
+        raise InvalidSettings(f"A model id has {allowed}.", field="id", got=model[:80])
+
+
+def _list(models_dir: Path, model: str, path: Path, digest: str, judge: Judge | None, source: str = "") -> ModelFile:
+    """Check a file of the folder, give it its name and list it."""
+    trust = judge(path) if judge is not None else "first-use"
+    check_onnx(path)
+    before = installed_models(models_dir)
+    file = models_dir / f"{model}-{digest[:16]}.onnx"
+    path.replace(file)
+    _sync_folder(models_dir)
+    added = datetime.now(UTC).isoformat(timespec="seconds")
+    found = ModelFile(model, file, digest, file.stat().st_size, added, trust, source)
+    _replace_manifest(models_dir, before, {**before, model: found})
+    return found
+
+
 def _entry(models_dir: Path, model: str, entry: Mapping[str, Any]) -> ModelFile:
     name, digest = str(entry["file"]), str(entry["sha256"])
     if Path(name).name != name or name.startswith(".") or not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ValueError(f"bad entry of {model!r}")
-    return ModelFile(model, models_dir / name, digest, int(entry["bytes"]), str(entry["added"]))
+    trust = entry.get("trust", "first-use")
+    if trust not in get_args(Trust):
+        raise ValueError(f"bad trust of {model!r}")
+    source = str(entry.get("source", ""))
+    return ModelFile(model, models_dir / name, digest, int(entry["bytes"]), str(entry["added"]), trust, source)
 
 
 @contextlib.contextmanager
@@ -200,7 +251,10 @@ def _copy(source: Path, target: IO[bytes]) -> str:
 def _replace_manifest(models_dir: Path, before: Mapping[str, ModelFile], after: Mapping[str, ModelFile]) -> None:
     """Write the manifest in one step, then drop the files that only the former one named."""
     entries = {
-        model.id: {"file": model.path.name, "sha256": model.sha256, "bytes": model.bytes, "added": model.added}
+        model.id: {
+            "file": model.path.name,
+            **{name: getattr(model, name) for name in ("sha256", "bytes", "added", "trust", "source")},
+        }
         for model in after.values()
     }
     with _scratch(models_dir) as (file, path):

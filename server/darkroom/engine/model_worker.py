@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from darkroom.engine.channel import Channel
+from darkroom.engine.gpu import present_gpu
 from darkroom.engine.sandbox import readable_paths
 
 __all__ = ["main"]
@@ -34,19 +35,20 @@ def main() -> None:
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     settings, _ = channel.receive()
     _limit_resources()
+    gpu = present_gpu()
     _restrict_files(Path(settings["models"]))
     os.environ.update(ENVIRONMENT)
     try:
         from darkroom.engine.devices import choose_device
         from darkroom.engine.lanes import Lanes
-        from darkroom.engine.sessions import Sessions
+        from darkroom.engine.sessions import Model, Sessions
     except ImportError:
         logger.exception("ONNX Runtime cannot be loaded")
         channel.send({"broken": True})
         return
-    device = choose_device(settings["providers"])
-    channel.send({"device": device.name})
-    Lanes(channel, device, Sessions(settings["memory"])).serve()
+    choice = choose_device(settings["providers"], gpu=gpu, memory_bytes=settings["memory"])
+    keep = [Model.from_wire(wire) for wire in settings["keep"]]
+    Lanes(channel, choice, Sessions(settings["memory"])).serve(keep)
     # A lane may be deep in native code, and nobody waits for it.
     os._exit(0)
 

@@ -11,8 +11,9 @@ from typing import Any
 import darkroom
 from darkroom.engine.model_process import ModelProcess, Reply
 from darkroom.engine.model_store import MANIFEST, ModelFile, installed_models
-from darkroom_tools.errors import ProcessingFailed, RuntimeNotInstalled
-from darkroom_tools.models import missing
+from darkroom.engine.packaged_models import packaged_models
+from darkroom_tools.errors import DarkroomError, ProcessingFailed, RuntimeNotInstalled
+from darkroom_tools.models import cards, missing
 
 __all__ = ["ModelService"]
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 class ModelService:
     """Runs models in one process, which starts with the first request and ends after a while without any.
 
+    With models to keep it starts with `start` and does not end by itself.
+
     When the process dies, the requests in flight fail with `ProcessingCrashed` and the next one starts a new process.
 
     Args:
@@ -30,6 +33,7 @@ class ModelService:
         providers: Devices to try, by name (`tensorrt`, `cuda`, `coreml`, `directml`, `openvino`, `cpu`); None tries
             all in this order.
         idle_seconds: The process ends after so long without a request.
+        keep: Ids of models that are loaded ahead and dropped last of all.
     """
 
     def __init__(
@@ -39,9 +43,12 @@ class ModelService:
         memory_bytes: int,
         providers: Sequence[str] | None = None,
         idle_seconds: float = 600.0,
+        keep: Sequence[str] = (),
     ) -> None:
         self._models_dir = models_dir
-        self._manifest: tuple[object, Mapping[str, ModelFile]] = (None, {})
+        self._known: tuple[object, Mapping[str, ModelFile]] = (None, {})
+        self._keep = tuple(keep)
+        self._loading_ahead: asyncio.Task[None] | None = None
         self._settings = {
             "models": str(models_dir),
             "memory": memory_bytes,
@@ -56,34 +63,43 @@ class ModelService:
         self._crashes = 0
 
     def installed(self) -> Mapping[str, ModelFile]:
-        """The models that have a file here, by id.
+        """The models that have a file here, by id: those of the models folder, then those that came with packages.
 
         Raises:
             ModelInvalid: The manifest is damaged.
         """
         try:
             status = (self._models_dir / MANIFEST).stat()
+            manifest = (status.st_ino, status.st_mtime_ns, status.st_size)
         except OSError:
-            return {}
-        version = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if self._manifest[0] != version:
-            self._manifest = (version, installed_models(self._models_dir))
-        return self._manifest[1]
+            manifest = None
+        version = (manifest, self.runtime_installed())
+        if self._known[0] != version:
+            packaged = packaged_models() if self.runtime_installed() else {}
+            self._known = (version, {**packaged, **installed_models(self._models_dir)})
+        return self._known[1]
 
     def runtime_installed(self) -> bool:
         """Whether ONNX Runtime is there; the question does not load it."""
         return _has_runtime()
 
+    def start(self) -> None:
+        """Load the models to keep, in the background; nothing to do without any."""
+        if self._keep and self._loading_ahead is None:
+            self._loading_ahead = asyncio.create_task(self._load_ahead())
+
     async def infer(self, request: Mapping[str, Any], fds: Sequence[int], job: str) -> Reply:
         """Run a model.
 
         Args:
-            request: `{"model": id, "inputs": [{"dtype", "shape"}]}`.
+            request: `{"model": id, "inputs": [{"dtype", "shape"}]}`; `many` is true for one of many requests, whose
+                caller asks for smaller pieces where the memory is short.
             fds: Shared memory of each input (`shared.write_array`); they stay the caller's to close.
             job: Whom the request counts for: jobs take turns.
 
         Returns:
-            `{"outputs": [{"dtype", "shape"}], "device": name}` and the outputs' memory, which is the caller's to close.
+            `{"outputs": [{"dtype", "shape"}], "device": name, "notes": [sentence]}` and the outputs' memory, which is
+            the caller's to close.
 
         Raises:
             ModelNotInstalled: The manifest has no such model.
@@ -91,6 +107,7 @@ class ModelService:
             ModelInvalid: The model's file changed, cannot be loaded, or takes other arrays than these.
             ProcessingCrashed: The model process died meanwhile.
             OutOfMemory: The model is over the budget, or the device has too little memory.
+            Overloaded: Too much waits already.
             Cancelled: `cancel` was called for the job.
         """
         model, inputs = request.get("model"), request.get("inputs")
@@ -101,11 +118,11 @@ class ModelService:
             raise missing(model[:40])
         if not self.runtime_installed():
             raise _not_installed()
-        wire = {"id": file.id, "path": str(file.path), "sha256": file.sha256, "bytes": file.bytes}
+        message = {"model": self._wire(file), "inputs": inputs, "many": bool(request.get("many")), "job": job}
         self._use()
         try:
             process = await self._running()
-            return await process.call({"model": wire, "inputs": inputs, "job": job}, fds)
+            return await process.call(message, fds)
         finally:
             self._release()
 
@@ -129,6 +146,9 @@ class ModelService:
         """End the process; requests in flight fail."""
         if self._idle is not None:
             self._idle.cancel()
+        if self._loading_ahead is not None:
+            self._loading_ahead.cancel()
+            await asyncio.wait([self._loading_ahead])
         async with self._starting:
             if self._process is not None:
                 await self._process.stop()
@@ -140,13 +160,16 @@ class ModelService:
 
     def _release(self) -> None:
         self._in_use -= 1
-        if self._in_use == 0 and self._process is not None:
+        if self._in_use == 0 and self._process is not None and not self._keep:
             self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._process.end)
 
     async def _running(self) -> ModelProcess:
         async with self._starting:
             if self._process is None or self._process.ended:
-                start = asyncio.ensure_future(ModelProcess.start(self._settings, self._gone))
+                # The process can be given rights to a folder only while that is there, and the first import may be later.
+                self._models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+                settings = {**self._settings, "keep": self._files_to_keep()}
+                start = asyncio.ensure_future(ModelProcess.start(settings, self._gone))
                 self._starts += 1
                 try:
                     self._process = await asyncio.shield(start)
@@ -155,12 +178,42 @@ class ModelService:
                     raise
             return self._process
 
+    async def _load_ahead(self) -> None:
+        if not self.runtime_installed():
+            logger.warning("models cannot be loaded ahead: ONNX Runtime is not installed")
+        elif self._files_to_keep():
+            await self._running()
+
+    def _files_to_keep(self) -> list[dict[str, Any]]:
+        try:
+            installed = self.installed()
+        except DarkroomError:  # whoever asks for a model next is told
+            return []
+        for model in self._keep:
+            if model not in installed:
+                logger.warning("the model %r cannot be loaded ahead: it is not installed", model)
+        return [self._wire(installed[model]) for model in self._keep if model in installed]
+
+    def _wire(self, file: ModelFile) -> dict[str, Any]:
+        """A model as `sessions.Model` reads it."""
+        card = cards().get(file.id)
+        half = self.installed().get(card.half) if card is not None and card.half is not None else None
+        return {
+            **_file_wire(file),
+            "half": _file_wire(half) if half is not None else None,
+            "side": card.tile + 2 * card.margin if card is not None else 0,
+        }
+
     def _gone(self, process: ModelProcess) -> None:
         if not process.told_to_end:
             self._crashes += 1
             logger.error("the model process died; the next request starts a new one")
         if self._process is process:
             self._process = None
+
+
+def _file_wire(file: ModelFile) -> dict[str, Any]:
+    return {"id": file.id, "path": str(file.path), "sha256": file.sha256, "bytes": file.bytes}
 
 
 def _not_installed() -> RuntimeNotInstalled:

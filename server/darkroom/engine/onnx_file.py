@@ -7,12 +7,13 @@ below), weights are skipped, so that neither the onnx package nor ONNX Runtime i
 
 import mmap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from darkroom_tools.errors import ModelInvalid
 
-__all__ = ["MAX_MODEL_BYTES", "check_onnx"]
+__all__ = ["MAX_MODEL_BYTES", "Declared", "check_onnx", "declared_arrays"]
 
 MAX_MODEL_BYTES: Final = 2**31 - 1
 """Largest protobuf message, hence the largest model without external data."""
@@ -41,6 +42,16 @@ IR_VERSION, GRAPH, OPSET = 1, 7, 8
 OP_TYPE, NODE_DOMAIN, FUNCTION_DOMAIN = 4, 7, 10
 EXTERNAL_DATA, DATA_LOCATION = 13, 14
 
+INITIALIZER, INPUT, OUTPUT = 5, 11, 12
+VALUE_NAME, VALUE_TYPE, TENSOR_NAME = 1, 2, 8
+TENSOR_TYPE, ELEMENT_TYPE, SHAPE, DIMENSION, DIMENSION_VALUE = 1, 1, 2, 1, 1
+
+DTYPES: Final = (
+    *("", "float32", "uint8", "int8", "uint16", "int16", "int32"),
+    *("int64", "", "bool", "float16", "float64", "uint32", "uint64"),
+)
+"""NumPy's names of the element types by their number in TensorProto.DataType."""
+
 DAMAGED: Final = "The file is no ONNX model, or it is cut short. Give a complete .onnx file."
 
 
@@ -56,6 +67,34 @@ def check_onnx(path: Path) -> None:
             if len(data) > MAX_MODEL_BYTES:
                 raise ModelInvalid("The model file is over 2 GiB. Give a model whose weights fit into one ONNX file.")
             _Walk(data).check()
+    except (OSError, ValueError) as error:
+        raise ModelInvalid(DAMAGED) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """An array that a model's graph takes or gives.
+
+    Attributes:
+        name: In the graph.
+        dtype: NumPy's name of its element type; empty for one that NumPy lacks.
+        shape: Sizes of its axes, None for a free one; None where the graph does not say.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+def declared_arrays(path: Path) -> tuple[tuple[Declared, ...], tuple[Declared, ...]]:
+    """What a model's graph takes and gives, in its order; weights that stand among the inputs are left out.
+
+    Raises:
+        ModelInvalid: The file is no ONNX model, or it is cut short.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _Walk(data).declared()
     except (OSError, ValueError) as error:
         raise ModelInvalid(DAMAGED) from error
 
@@ -90,6 +129,48 @@ class _Walk:
                 "operators.",
                 domains=sorted(name.decode(errors="replace") for name in foreign)[:10],
             )
+
+    def declared(self) -> tuple[tuple[Declared, ...], tuple[Declared, ...]]:
+        """Inputs and outputs of the graph."""
+        weights: set[str] = set()
+        found: dict[int, list[Declared]] = {INPUT: [], OUTPUT: []}
+        for _, start, end in self._parts(0, len(self._data), GRAPH):
+            for number, value, stop in self._parts(start, end, INITIALIZER, INPUT, OUTPUT):
+                if number == INITIALIZER:
+                    weights |= {self._text(a, b) for _, a, b in self._parts(value, stop, TENSOR_NAME)}
+                else:
+                    found[number].append(self._value(value, stop))
+        return tuple(part for part in found[INPUT] if part.name not in weights), tuple(found[OUTPUT])
+
+    def _value(self, start: int, end: int) -> Declared:
+        """A ValueInfoProto; a value that is no tensor has neither dtype nor shape."""
+        name, dtype, shape = "", "", None
+        for number, value, stop in self._parts(start, end, VALUE_NAME, VALUE_TYPE):
+            if number == VALUE_NAME:
+                name = self._text(value, stop)
+                continue
+            for _, inner, inner_end in self._parts(value, stop, TENSOR_TYPE):
+                for number_of, wire, given, given_end in self._message(inner, inner_end):
+                    if number_of == ELEMENT_TYPE and wire == VARINT:
+                        dtype = DTYPES[given] if given < len(DTYPES) else ""
+                    elif number_of == SHAPE and wire == BYTES:
+                        shape = tuple(self._side(a, b) for _, a, b in self._parts(given, given_end, DIMENSION))
+        return Declared(name, dtype, shape)
+
+    def _side(self, start: int, end: int) -> int | None:
+        given = [
+            value for number, wire, value, _ in self._message(start, end) if (number, wire) == (DIMENSION_VALUE, VARINT)
+        ]
+        return given[-1] if given and given[-1] > 0 else None
+
+    def _parts(self, start: int, end: int, *wanted: int) -> Iterator[tuple[int, int, int]]:
+        """Number and span of the messages and texts of some fields."""
+        for number, wire, value, stop in self._message(start, end):
+            if wire == BYTES and number in wanted:
+                yield number, value, stop
+
+    def _text(self, start: int, end: int) -> str:
+        return self._data[start : min(end, start + MAX_NAME)].decode(errors="replace")
 
     def _note(self, kind: Kind, number: int, wire: int, value: int, stop: int) -> None:
         if kind == "tensor" and (number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0)):

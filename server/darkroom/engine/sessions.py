@@ -7,10 +7,10 @@ import contextlib
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from darkroom.engine.devices import CPU, Device, open_session
 from darkroom.engine.inference import Session
@@ -27,12 +27,33 @@ MEMORY_FACTOR: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model file as a request names it."""
+    """A model file as a request names it.
+
+    Attributes:
+        id: What callers call it.
+        path: The ONNX file.
+        sha256: Digest that it must have.
+        bytes: Its size.
+        half: The same model in 16-bit floats, where that is installed.
+        side: A size for its free axes that tools use; 0 if nobody knows.
+    """
 
     id: str
     path: Path
     sha256: str
     bytes: int
+    half: "Model | None" = None
+    side: int = 0
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> "Model":
+        """From what the server sent: a mapping of the attributes."""
+        half = cls.from_wire(wire["half"]) if wire.get("half") else None
+        return cls(wire["id"], Path(wire["path"]), wire["sha256"], wire["bytes"], half, wire.get("side", 0))
+
+    def for_device(self, device: Device) -> "Model":
+        """The file that the device runs: in 16-bit floats, where it is there, on anything but a CPU."""
+        return self if self.half is None or device is CPU else self.half
 
 
 @dataclass(eq=False, slots=True)
@@ -51,10 +72,12 @@ class Sessions:
     Attributes:
         loads: Sessions built so far.
         evictions: Sessions dropped for others so far.
+        budget: As given.
     """
 
     def __init__(self, memory_bytes: int) -> None:
-        self._budget = memory_bytes
+        self.budget = memory_bytes
+        self._kept: set[str] = set()
         self._changed = threading.Condition()
         self._entries: OrderedDict[tuple[str, str, int], _Entry] = OrderedDict()
         self.loads = 0
@@ -69,6 +92,10 @@ class Sessions:
         """What the loaded models take of the budget."""
         with self._changed:
             return sum(entry.bytes for entry in self._entries.values())
+
+    def keep(self, model: Model) -> None:
+        """Drop this model last of all."""
+        self._kept.add(model.sha256)
 
     @contextlib.contextmanager
     def lease(self, model: Model, device: Device, threads: int) -> Iterator[Session]:
@@ -100,9 +127,9 @@ class Sessions:
     def _enter(self, key: tuple[str, str, int], model: Model) -> _Entry:
         """Count as a user of the loaded session, or make the entry that the caller has to load."""
         need = model.bytes * MEMORY_FACTOR
-        if need > self._budget:
+        if need > self.budget:
             raise OutOfMemory(
-                f"The model {model.id!r} needs about {need // 2**20} MiB; models may take {self._budget // 2**20} MiB "
+                f"The model {model.id!r} needs about {need // 2**20} MiB; models may take {self.budget // 2**20} MiB "
                 "together. Raise the memory limit for models, or use a smaller model.",
                 model=model.id,
             )
@@ -119,12 +146,12 @@ class Sessions:
                 self._changed.wait()
 
     def _make_room(self, need: int) -> bool:
-        """Drop idle sessions, the least recently used first, if that makes room enough."""
-        free = self._budget - sum(entry.bytes for entry in self._entries.values())
+        """Drop idle sessions, the least recently used first and kept ones last, if that makes room enough."""
+        free = self.budget - sum(entry.bytes for entry in self._entries.values())
         idle = [(key, entry.bytes) for key, entry in self._entries.items() if entry.users == 0]
         if free + sum(size for _, size in idle) < need:
             return False
-        for key, size in idle:
+        for key, size in sorted(idle, key=lambda entry: entry[0][0] in self._kept):
             if free >= need:
                 break
             del self._entries[key]
@@ -135,16 +162,24 @@ class Sessions:
 
 def _load(model: Model, device: Device, threads: int) -> Session:
     verify_file(model.path, model.sha256, model.id)
+    note = ""
     if device is not CPU:
         try:
-            return Session(open_session(str(model.path), device, threads))
+            session = Session(open_session(str(model.path), device, threads), memory=device.memory)
+            session.note = _cannot(device, model) if session.device == CPU.name else ""
+            return session
         except Exception as error:  # whatever a provider's library throws; the CPU may still run the model
             logger.warning("%s cannot load model %s; the CPU runs it", device.name, model.id, exc_info=error)
+            note = _cannot(device, model)
     try:
-        return Session(open_session(str(model.path), CPU, threads))
+        return Session(open_session(str(model.path), CPU, threads), note=note)
     except Exception as error:
         raise ModelInvalid(
             f"The model {model.id!r} cannot be loaded: it is damaged or made for a newer ONNX Runtime. "
             f"Import a working file with `darkroom models import {model.id} FILE`.",
             model=model.id,
         ) from error
+
+
+def _cannot(device: Device, model: Model) -> str:
+    return f"The device {device.name!r} cannot run the model {model.id!r}, so the CPU did."

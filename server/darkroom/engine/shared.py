@@ -63,8 +63,14 @@ def write_array(array: np.ndarray) -> tuple[dict[str, Any], int]:
     return {"dtype": array.dtype.name, "shape": list(array.shape)}, fd
 
 
-def read_array(meta: Mapping[str, Any], fd: int) -> np.ndarray:
-    """The read-only array behind a descriptor, which stays the caller's to close.
+def read_array(meta: Mapping[str, Any], fd: int, *, copy: bool = False) -> np.ndarray:
+    """The array behind a descriptor, which stays the caller's to close.
+
+    Args:
+        meta: What `write_array` said of it.
+        fd: The memory.
+        copy: Have an array of one's own, which can be changed; otherwise it is read-only, and holds a descriptor of
+            its own as long as it lives.
 
     Raises:
         ProcessingFailed: The description is malformed, or the memory is not of the size it announces.
@@ -76,12 +82,12 @@ def read_array(meta: Mapping[str, Any], fd: int) -> np.ndarray:
         raise ProcessingFailed(f"The array announces {size} bytes, but its memory has {status.st_size}.")
     if size == 0:
         flat = np.empty(0, dtype)
-    elif _is_sealed(fd):
+    elif not copy and _is_sealed(fd):
         flat = np.frombuffer(mmap.mmap(fd, size, prot=mmap.PROT_READ), dtype)
     else:
-        flat = np.frombuffer(_copied(fd, size), dtype)
+        flat = _copied(fd, size).view(dtype)
     array = flat.reshape(shape)
-    array.flags.writeable = False
+    array.flags.writeable = copy
     return array
 
 
@@ -126,11 +132,11 @@ else:
         return False
 
 
-def _copied(fd: int, size: int) -> bytearray:
-    data = bytearray(size)
+def _copied(fd: int, size: int) -> np.ndarray:
+    data = np.empty(size, np.uint8)
     with io.FileIO(fd, "rb", closefd=False) as file:
         file.seek(0)
-        rest = memoryview(data)
+        rest = data.data
         while rest:
             got = file.readinto(rest)
             if not got:

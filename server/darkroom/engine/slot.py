@@ -3,31 +3,26 @@
 import asyncio
 import contextlib
 import errno
-import logging
 import os
 import shutil
 import stat
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from darkroom.engine.channel import BadMessage, ChannelClosed, close_all
+from darkroom.engine.answering import Answering, Infer
+from darkroom.engine.channel import AsyncChannel, BadMessage, ChannelClosed, close_all
 from darkroom.engine.forkserver import Child, ForkServer
 from darkroom.engine.limits import Limits
-from darkroom.engine.messages import Asked, Done, Failed, Moved, Ready, Written, check, failure
+from darkroom.engine.messages import Answer, Asked, Done, Dropped, Failed, Moved, Ready, Written, check
 from darkroom.engine.outcome import Outcome, Output, Progress
 from darkroom.errors import StorageFull
 from darkroom_tools.base import Worker
-from darkroom_tools.errors import DarkroomError, ProcessingFailed
 
-__all__ = ["Infer", "Slot", "fresh_folder", "remove_folder", "to_its_end"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Slot", "fresh_folder", "remove_folder", "to_its_end"]
 
 T = TypeVar("T")
-
-Infer = Callable[[dict[str, Any], list[int]], Awaitable[tuple[dict[str, Any], list[int]]]]
 
 SECONDS_TO_START = 60.0
 SECONDS_OF_GRACE = 0.5
@@ -138,48 +133,38 @@ class Slot:
             ChannelClosed: The worker died or broke the protocol.
         """
         channel = self._process().channel
-        loop = asyncio.get_running_loop()
-        reached, emitted_at = 0.0, float("-inf")
         self._asked = True
         self.jobs += 1
         await channel.send({"type": "plan", **order})
+        answering = Answering(channel, infer)
+        try:
+            answer = await self._listen(channel, answering, emit)
+        finally:
+            await answering.close()
+        self._asked = False
+        if isinstance(answer, Done):
+            return answer
+        raise answer.exception()
+
+    async def _listen(
+        self, channel: AsyncChannel, answering: Answering, emit: Callable[[Progress], None]
+    ) -> Done | Failed:
+        """Take what the worker says until it is done."""
+        loop = asyncio.get_running_loop()
+        reached, emitted_at = 0.0, float("-inf")
         while True:
-            raw, fds = await channel.receive()
-            try:
-                answer = check(raw)
-                if isinstance(answer, Asked):
-                    await self._answer(infer, answer, fds)
-            finally:
-                close_all(fds)
+            answer = await _asked_or_said(channel, answering)
             if isinstance(answer, Moved):
                 reached = max(reached, answer.fraction)
                 if loop.time() - emitted_at >= SECONDS_BETWEEN_PROGRESS:
                     emitted_at = loop.time()
                     emit(Progress(reached, answer.message))
+            elif isinstance(answer, Dropped):
+                answering.drop(answer.id)
             elif isinstance(answer, Done | Failed):
-                self._asked = False
-                if isinstance(answer, Done):
-                    return answer
-                raise answer.exception()
+                return answer
             elif isinstance(answer, Ready):
                 raise BadMessage("the worker said twice that it is ready")
-
-    async def _answer(self, infer: Infer, asked: Asked, fds: list[int]) -> None:
-        channel = self._process().channel
-        try:
-            reply, arrays = await infer(dict(asked.request), fds)
-        except DarkroomError as error:
-            await channel.send({"type": "inferred", "error": failure(error)})
-            return
-        except Exception:
-            log.exception("a model could not be run")
-            neutral = ProcessingFailed("The model could not be run on this image.")
-            await channel.send({"type": "inferred", "error": failure(neutral)})
-            return
-        try:
-            await channel.send({"type": "inferred", "reply": reply}, arrays)
-        finally:
-            close_all(arrays)
 
     async def collect(self, done: Done, use: Callable[[Outcome], T]) -> T:
         """Move the results out of the worker's reach, check what they are, have them used, and clear the folders.
@@ -288,6 +273,19 @@ class Slot:
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_size > self._limits.written_bytes:
             raise BadMessage("the worker named a result that is no plain file of its own")
         return Output(target, written.picture.picture(status.st_size))
+
+
+async def _asked_or_said(channel: AsyncChannel, answering: Answering) -> Answer:
+    """The worker's next message; if it asks for a model, the answer is under way."""
+    raw, fds = await channel.receive()
+    try:
+        answer = check(raw)
+        if isinstance(answer, Asked):
+            answering.take(answer, fds)
+            fds = []
+    finally:
+        close_all(fds)
+    return answer
 
 
 def _empty(folder: Path) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from darkroom.engine.asking import Ask, answers_in_order
 from darkroom_tools.base import File, Image, Inference
 from darkroom_tools.errors import Cancelled
 
@@ -22,11 +23,13 @@ class Work:
 
     Args:
         report: Takes the progress of the whole plan, at most ten times a second and never falling.
-        infer: Runs a model.
+        ask: Sends a request for a model.
         installed: Ids of the models that can run.
 
     Attributes:
         encode: Encodes a picture for a tool; whoever runs the plan sets it.
+        devices: What ran models so far.
+        notes: Sentences of the engine about how models ran, each once.
     """
 
     encode: Callable[[Image], File]
@@ -34,11 +37,13 @@ class Work:
     def __init__(
         self,
         report: Callable[[float, str], None],
-        infer: "Callable[[str, Sequence[np.ndarray]], Inference]",
+        ask: Ask,
         installed: Collection[str] = (),
     ) -> None:
-        self.infer = infer
         self.installed = frozenset(installed)
+        self.devices: set[str] = set()
+        self.notes: list[str] = []
+        self._ask = ask
         self._report = report
         self._reached = 0.0
         self._reported_at = float("-inf")
@@ -73,6 +78,21 @@ class Work:
         if now - self._reported_at >= SECONDS_BETWEEN_REPORTS:
             self._reported_at = now
             self._report(self._reached, message)
+
+    def infer(self, model: str, inputs: "Sequence[np.ndarray]") -> Inference:
+        """Run a model."""
+        self.check()
+        return self._noted(self._ask(model, inputs).result())
+
+    def infer_each(self, model: str, requests: "Iterable[Sequence[np.ndarray]]") -> Iterator[Inference]:
+        """Run a model on many inputs, several of them under way; answers come in their order."""
+        for answer in answers_in_order(model, requests, self._ask, self.check):
+            yield self._noted(answer)
+
+    def _noted(self, answer: Inference) -> Inference:
+        self.devices.add(answer.device)
+        self.notes += [note for note in answer.notes if note not in self.notes]
+        return answer
 
     def stop_on_cancel(self, image: "pyvips.Image") -> None:
         """Make every evaluation that reads this image fail once the work is cancelled."""
@@ -125,10 +145,8 @@ class Stage:
 
     def infer(self, model: str, inputs: "Sequence[np.ndarray]") -> Inference:
         """Run a model on input arrays in its own order."""
-        self._work.check()
         return self._work.infer(model, inputs)
 
     def infer_each(self, model: str, requests: "Iterable[Sequence[np.ndarray]]") -> Iterator[Inference]:
-        """Run a model on many inputs, in order."""
-        for inputs in requests:
-            yield self.infer(model, inputs)
+        """Run a model on many inputs, several of them under way; answers come in their order."""
+        return self._work.infer_each(model, requests)

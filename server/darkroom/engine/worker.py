@@ -1,8 +1,8 @@
 """The process that touches pixels: confines itself, then runs one plan after the other until it is replaced.
 
 Messages from the pool: `{"type": "plan", "plan", "inputs", "names", "models", "seconds"}`, `{"type": "cancel"}`, and the
-answer to an inference, `{"type": "inferred", "reply" | "error"}`. What goes back stands in `messages`. A second thread
-receives, so that a cancel arrives while the main thread is inside native code.
+answer to a request for a model, `{"type": "inferred", "id", "reply" | "error"}`. What goes back stands in `messages`.
+A second thread receives, so that a cancel arrives while the main thread is inside native code.
 """
 
 import ctypes
@@ -17,26 +17,24 @@ import queue
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from darkroom.engine.channel import Channel, ChannelClosed, close_all
+from darkroom.engine.asking import Asking
+from darkroom.engine.channel import Channel, ChannelClosed
 from darkroom.engine.limits import Limits
-from darkroom.engine.messages import MAX_ANSWER, Failed, failure
+from darkroom.engine.messages import MAX_ANSWER, failure
 from darkroom.engine.outcome import Outcome
 from darkroom.engine.sandbox import Confinement, confine, limit_cpu, readable_paths
 from darkroom.engine.toolset import known_tools
 from darkroom.engine.work import Work
-from darkroom_tools.base import Inference, Worker
-from darkroom_tools.errors import Cancelled, DarkroomError, ProcessingFailed
+from darkroom_tools.base import Worker
+from darkroom_tools.errors import DarkroomError, ProcessingFailed
 from darkroom_tools.kit.text import fonts_conf
 from darkroom_tools.native import pyvips
 from darkroom_tools.plan import Plan
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["main"]
 
@@ -138,7 +136,7 @@ class _Worker:
         self._limits = limits
         self._tools = tools
         self._plans: queue.SimpleQueue[tuple[dict[str, Any], Work]] = queue.SimpleQueue()
-        self._inferred: queue.SimpleQueue[tuple[dict[str, Any], list[int]] | None]
+        self._asking = Asking(channel.send)
         self._work: Work | None = None
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)
 
@@ -164,14 +162,14 @@ class _Worker:
                 message, fds = self._channel.receive()
                 kind = message["type"]
                 if kind == "plan":
-                    self._inferred = queue.SimpleQueue()
-                    self._work = Work(self._report, self._infer, message["models"])
+                    self._asking = Asking(self._channel.send)
+                    self._work = Work(self._report, self._asking.ask, message["models"])
                     self._plans.put((message, self._work))
                 elif kind == "inferred":
-                    self._inferred.put((message, fds))
+                    self._asking.take(message, fds)
                 elif kind == "cancel" and self._work is not None:
                     self._work.cancel()
-                    self._inferred.put(None)
+                    self._asking.cancel()
         except ChannelClosed:
             os._exit(0)
         except BaseException:
@@ -196,32 +194,6 @@ class _Worker:
 
     def _report(self, fraction: float, message: str) -> None:
         self._channel.send({"type": "progress", "fraction": fraction, "message": message})
-
-    def _infer(self, model: str, inputs: "Sequence[np.ndarray]") -> Inference:
-        from darkroom.engine.shared import read_array, write_array
-
-        metas: list[dict[str, Any]] = []
-        fds: list[int] = []
-        try:
-            for array in inputs:
-                meta, fd = write_array(array)
-                metas.append(meta)
-                fds.append(fd)
-            self._channel.send({"type": "infer", "request": {"model": model, "inputs": metas}}, fds)
-        finally:
-            close_all(fds)
-        answer = self._inferred.get()
-        if answer is None:
-            raise Cancelled("The work was cancelled.")
-        message, fds = answer
-        try:
-            if "error" in message:
-                raise Failed.model_validate(message["error"]).exception()
-            reply = message["reply"]
-            outputs = [read_array(meta, fd) for meta, fd in zip(reply["outputs"], fds, strict=True)]
-            return Inference(outputs, str(reply["device"]))
-        finally:
-            close_all(fds)
 
 
 def _done(outcome: Outcome) -> dict[str, Any]:

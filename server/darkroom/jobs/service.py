@@ -247,6 +247,10 @@ class Jobs:
         finally:
             slots.release()
 
+    async def counts(self) -> Mapping[str, int]:
+        """How many jobs of all owners are `queued` and `running`."""
+        return await self._database.read(queue.count_open)
+
     async def prune(self, older_than: float) -> Pruned:
         """Forget jobs and reports that ended over `older_than` seconds ago, and bytes that nothing needs."""
         return await prune(self._database, self._blobs, older_than)

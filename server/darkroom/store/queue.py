@@ -25,6 +25,7 @@ __all__ = [
     "cancel",
     "checkpoint",
     "claim",
+    "count_open",
     "enqueue",
     "finish",
     "heartbeat",
@@ -244,6 +245,15 @@ def cancel(connection: sa.Connection, owner: str, job_id: str, now: float, keep:
     if connection.execute(asked.returning(jobs.c.id)).first() is None:
         raise NotFound("There is no such job, or it is no longer kept.")
     return False
+
+
+def count_open(connection: sa.Connection) -> dict[str, int]:
+    """How many jobs of all owners are in each state that is not an end."""
+    states = ("queued", "running")
+    rows = connection.execute(
+        sa.select(jobs.c.state, sa.func.count()).where(jobs.c.state.in_(states)).group_by(jobs.c.state)
+    )
+    return dict.fromkeys(states, 0) | {state: count for state, count in rows}
 
 
 def _fence(job: Claim) -> dict[str, Any]:

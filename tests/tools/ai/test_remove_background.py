@@ -11,7 +11,7 @@ from support.pictures import DirectRun, array_of, encoded_as, noise, picture
 from darkroom_tools.ai.remove_background import remove_background
 from darkroom_tools.base import Image
 from darkroom_tools.errors import Cancelled, InvalidSettings, ModelNotInstalled
-from darkroom_tools.kit.cutout_models import CUTOUT_MODELS, best_installed
+from darkroom_tools.models import best_installed, card
 
 RNG = np.random.default_rng(5)
 DOWN, ACROSS = np.mgrid[0:120, 0:160]
@@ -64,7 +64,7 @@ def test_the_subject_is_found_without_a_model(kind: str) -> None:
 def test_clutter_is_admitted_to_be_hard() -> None:
     result = cut(picture(scene(CLUTTER)))
     assert result.facts["confidence"] < 0.2
-    assert "darkroom models import" in result.warnings[0]
+    assert "darkroom models pull" in result.warnings[0]
 
 
 def test_a_doubtful_cut_says_so() -> None:
@@ -211,12 +211,13 @@ def test_a_model_gets_the_picture_in_its_own_convention(model: str) -> None:
         return luminance(array)
 
     result = cut(picture(seen), DirectRun({model: answer}), model=model)
-    contract = CUTOUT_MODELS[model]
-    assert given[0].shape == (1, 3, contract.side, contract.side)
+    contract = card(model)
+    side = int(contract.inputs[0].shape[-1])
+    assert given[0].shape == (1, 3, side, side)
     assert given[0].dtype == np.float32
     restored = given[0][0].transpose(1, 2, 0) * contract.deviation + contract.mean
     assert restored.max() == pytest.approx(1, abs=1e-5)
-    small = np.asarray(PIL.Image.fromarray(seen).resize((contract.side, contract.side), PIL.Image.Resampling.LANCZOS))
+    small = np.asarray(PIL.Image.fromarray(seen).resize((side, side), PIL.Image.Resampling.LANCZOS))
     assert np.abs(restored - small / small.max()).mean() < 0.05
     assert result.facts["method"] == model
 
@@ -248,10 +249,11 @@ def test_a_model_that_is_not_there_is_an_error_only_if_it_was_named() -> None:
 
 @pytest.mark.parametrize(
     ("installed", "best"),
-    [({"u2net", "birefnet-general"}, "birefnet-general"), ({"silueta", "u2netp"}, "u2netp"), (set(), None)],
+    [({"u2net", "birefnet-general"}, "birefnet-general"), ({"silueta", "u2netp"}, "silueta"), (set(), None)],
 )
 def test_the_best_installed_model_is_taken(installed: set[str], best: str | None) -> None:
-    assert best_installed(installed.__contains__) == best
+    found = best_installed("cutout", installed.__contains__)
+    assert (found and found.id) == best
 
 
 def test_a_caller_that_gives_up_stops_the_work() -> None:

@@ -7,32 +7,18 @@ from pydantic import AfterValidator, Field, model_validator
 
 from darkroom_tools.base import Image, Run, Settings, tool
 from darkroom_tools.errors import InvalidSettings
-from darkroom_tools.kit import backdrop, cutout_models, matting, segment
-from darkroom_tools.kit.cutout_models import CUTOUT_MODELS
-from darkroom_tools.kit.pixels import (
-    as_array,
-    as_color,
-    color_bands,
-    first_frame,
-    masked,
-    resized,
-    takes_alpha,
-    white_level,
-)
+from darkroom_tools.kit import backdrop, matting
+from darkroom_tools.kit.cutout import Subject, subject_mask
+from darkroom_tools.kit.pixels import color_bands, first_frame, masked, takes_alpha, white_level
 from darkroom_tools.kit.unpublished import Unpublished
-from darkroom_tools.native import np, pyvips
+from darkroom_tools.models import cards_for
+from darkroom_tools.native import pyvips
 from darkroom_tools.settings import nearest
-
-WORKING_SIDE = 320
-DOUBTFUL = 0.4
-"""Confidence of the method without a model below which the reply says so."""
-
-NOTHING = 0.02
-"""Confidence below which nothing is cut at all."""
-ADVICE = "A model does better: darkroom models import u2net FILE."
 
 USUAL = 50.0
 """Percent of blur or shadow where only its switch is given."""
+
+CUTOUT_MODELS = tuple(card.id for card in cards_for("cutout"))
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -134,7 +120,7 @@ class RemoveBackground(Settings):
         return bool({"alpha_matting_foreground", "alpha_matting_background"} & self.model_fields_set)
 
 
-@tool(title="Remove Background", models=tuple(CUTOUT_MODELS))
+@tool(title="Remove Background", models=CUTOUT_MODELS)
 def remove_background(
     image: Image, settings: RemoveBackground, run: Run, background_image: Image | None = None
 ) -> Image:
@@ -146,48 +132,29 @@ def remove_background(
     if image.frames > 1:
         still = still.warn(f"Only the first of {image.frames} frames is cut out.")
     pixels = still.pixels.copy_memory()
-    mask, still = _mask(still, pixels, settings, run)
+    subject = subject_mask(pixels, run, settings.model, lambda done, said: run.progress(0.85 * done, said))
+    still, mask = _told(still, subject), subject.mask
     if settings.matting:
-        mask = matting.refine_unknown(
-            pixels, mask, settings.alpha_matting_foreground, settings.alpha_matting_background
-        )
+        low, high = settings.alpha_matting_background, settings.alpha_matting_foreground
+        mask = matting.refine_unknown(pixels, mask, high, low).copy_memory()
         still = still.with_facts(matting="guided-filter")
     if pixels.hasalpha():
-        mask = (mask * (pixels[color_bands(pixels)] / white_level(pixels))).rint().cast("uchar")
-    mask = mask.copy_memory()
+        mask = (mask * (pixels[color_bands(pixels)] / white_level(pixels))).rint().cast("uchar").copy_memory()
     run.progress(0.9, "putting it together")
     if settings.return_mask:
         return still.with_pixels(mask.copy(interpretation="b-w")).encode_as(format="png")
-    subject = matting.decontaminated(pixels, mask)
-    return _finished(still.with_pixels(_placed(subject, mask, settings, background_image)))
+    own = matting.decontaminated(pixels, mask)
+    return _finished(still.with_pixels(_placed(own, mask, settings, background_image)))
 
 
-def _mask(image: Image, pixels: "pyvips.Image", settings: RemoveBackground, run: Run) -> "tuple[pyvips.Image, Image]":
-    """The 8-bit mask at full size, and the picture with what the reply says of the method."""
-    model = cutout_models.best_installed(run.installed) if settings.model == "auto" else settings.model
-    if model is not None:
-        run.progress(0.1, f"running {model}")
-        mask, device = cutout_models.predict(pixels, model, run)
-        return resized(mask, pixels.width, pixels.height), image.with_facts(method=model, device=device)
-    lab = _small_lab(pixels)
-    cut = segment.color_cut(lab, lambda done: run.progress(0.7 * done, "separating colours"))
-    values = np.floor(cut.mask * 255 + 0.5).astype(np.uint8)
-    coarse = pyvips.Image.new_from_memory(values.tobytes(), values.shape[1], values.shape[0], 1, "uchar")
-    run.progress(0.75, "refining edges")
-    image = image.with_facts(method="color-cut", device="cpu", confidence=cut.confidence)
-    if cut.confidence < NOTHING:
-        everything = pyvips.Image.black(pixels.width, pixels.height) + 255
-        return everything.cast("uchar"), image.warn(f"No subject stands out by colour, so nothing was cut. {ADVICE}")
-    if cut.confidence < DOUBTFUL:
-        image = image.warn(f"Subject and background have much the same colours: look at it with view_image. {ADVICE}")
-    return matting.refine(pixels, coarse), image
-
-
-def _small_lab(pixels: "pyvips.Image") -> "np.ndarray":
-    colour = as_color(pixels.extract_band(0, n=color_bands(pixels)))
-    scale = min(1.0, WORKING_SIDE / max(pixels.width, pixels.height))
-    small = resized(colour, max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale)), "linear")
-    return as_array(small.colourspace("lab")).astype(np.float32)
+def _told(image: Image, subject: Subject) -> Image:
+    """The picture with what the reply says of the method."""
+    image = image.with_facts(method=subject.method)
+    if subject.confidence is not None:
+        image = image.with_facts(confidence=subject.confidence)
+    for warning in subject.warnings:
+        image = image.warn(warning)
+    return image
 
 
 def _placed(

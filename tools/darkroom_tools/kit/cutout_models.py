@@ -1,87 +1,111 @@
-"""Models that cut out a subject: what goes in, what comes out, and which to take.
+"""Models that cut out a subject, used as rembg does: its sessions turn a picture into input and output into a mask.
 
-The conventions are those under which rembg publishes these files; sizes, means and orders are facts of the models.
+Only its pre- and post-processing runs. Its files, its downloads and its own ONNX Runtime sessions are never reached:
+`predict` talks to whatever stands in `inner_session`, and here that is the engine.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
 
 from darkroom_tools.base import Run
-from darkroom_tools.kit.pixels import as_array, as_color, color_bands, resized, white_level
+from darkroom_tools.errors import ModelInvalid, RuntimeNotInstalled
+from darkroom_tools.kit.pixels import as_array, as_color, color_bands, white_level
+from darkroom_tools.models import Card, card
 from darkroom_tools.native import np, pyvips
 
-__all__ = ["CUTOUT_MODELS", "Contract", "best_installed", "predict"]
-
-IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION: Final = (0.229, 0.224, 0.225)
+__all__ = ["predict"]
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
-    """How a model takes a picture: RGB, 1 × 3 × side × side, (x / largest value − mean) / deviation.
+class _Engine:
+    """Stands where rembg has an ONNX Runtime session."""
 
-    Attributes:
-        side: Of the square input.
-        mean: Subtracted from each channel.
-        deviation: Divides each channel.
-        logits: Whether the first output still needs a sigmoid.
+    def __init__(self, model: Card, run: Run) -> None:
+        self._model = model
+        self._run = run
+        self.flat = False
+
+    def get_inputs(self) -> Sequence[Any]:
+        return self._model.inputs
+
+    def run(self, _: object, inputs: "Mapping[str, np.ndarray]") -> "Sequence[np.ndarray]":
+        answer = self._run.infer(self._model.id, list(inputs.values()))
+        first = answer.outputs[0]
+        if first.ndim != 4 or first.shape[0] != 1:
+            raise ModelInvalid(
+                f"The model {self._model.id!r} answers with another shape than its kind does. Import the right file.",
+                model=self._model.id,
+            )
+        self.flat = not np.ptp(first[:, 0]) > 0
+        return answer.outputs
+
+
+def predict(pixels: "pyvips.Image", model: str, run: Run) -> "pyvips.Image":
+    """The model's mask at the picture's size, one band of 0..255; all black where its answer is flat.
+
+    Args:
+        pixels: One frame, grey or sRGB, 8 or 16 bits; alpha is ignored.
+        model: Id of a card of the task `cutout`.
+        run: Runs it.
+
+    Raises:
+        ModelNotInstalled: The model is not here.
+        ModelInvalid: It answers with something else than a mask.
+        RuntimeNotInstalled: rembg is missing.
     """
+    from PIL import Image
 
-    side: int
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    deviation: tuple[float, float, float] = IMAGENET_DEVIATION
-    logits: bool = False
-
-
-_U2NET, _BIREFNET = Contract(320), Contract(1024, logits=True)
-CUTOUT_MODELS: Final[Mapping[str, Contract]] = MappingProxyType(
-    {
-        "birefnet-general": _BIREFNET,
-        "birefnet-general-lite": _BIREFNET,
-        "birefnet-portrait": _BIREFNET,
-        "birefnet-dis": _BIREFNET,
-        "birefnet-hrsod": _BIREFNET,
-        "birefnet-cod": _BIREFNET,
-        "isnet-general-use": Contract(1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)),
-        "isnet-anime": Contract(1024, deviation=(1.0, 1.0, 1.0)),
-        "u2net": _U2NET,
-        "u2netp": _U2NET,
-        "u2net_human_seg": _U2NET,
-        "silueta": _U2NET,
-    }
-)
-"""Best first: without further wishes the first installed one is taken."""
-
-
-def best_installed(installed: Callable[[str], bool]) -> str | None:
-    """The first model of `CUTOUT_MODELS` that is installed, None if none is."""
-    return next((model for model in CUTOUT_MODELS if installed(model)), None)
-
-
-def predict(pixels: "pyvips.Image", model: str, run: Run) -> "tuple[pyvips.Image, str]":
-    """The model's mask at its own size, one band of 0..255, and the device that ran it."""
-    contract = CUTOUT_MODELS[model]
-    answer = run.infer(model, [prepared(pixels, contract)])
-    return mask_of(answer.outputs[0], contract), answer.device
-
-
-def prepared(pixels: "pyvips.Image", contract: Contract) -> "np.ndarray":
-    """The input array for one frame; alpha is ignored."""
+    engine = _Engine(card(model), run)
+    kind = _sessions()[model]
+    # Its __init__ would download a file and open a session of its own.
+    session = kind.__new__(kind)
+    session.inner_session = engine
     colour = as_color(pixels.extract_band(0, n=color_bands(pixels)))
-    array = as_array(resized(colour, contract.side, contract.side)).astype(np.float32)
-    array /= max(float(array.max()), 1e-6 * white_level(colour))
-    normalised = (array - np.array(contract.mean, np.float32)) / np.array(contract.deviation, np.float32)
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None], np.float32)
+    eight = colour if white_level(colour) == 255 else colour.colourspace("srgb")
+    with np.errstate(all="ignore"):
+        mask = session.predict(Image.fromarray(np.ascontiguousarray(as_array(eight))))[0]
+    if engine.flat:
+        return pyvips.Image.black(pixels.width, pixels.height)
+    values = np.asarray(mask.convert("L"))
+    return pyvips.Image.new_from_memory(values.tobytes(), mask.width, mask.height, 1, "uchar")
 
 
-def mask_of(output: "np.ndarray", contract: Contract) -> "pyvips.Image":
-    """The mask in a model's first output: the last two axes, scaled to its own range."""
-    plane = output.reshape(-1, *output.shape[-2:])[0].astype(np.float32)
-    if contract.logits:
-        plane = 1 / (1 + np.exp(-np.clip(plane, -30, 30)))
-    low, high = float(plane.min()), float(plane.max())
-    scaled = (plane - low) / max(high - low, 1e-6)
-    values = np.ascontiguousarray(np.floor(scaled * 255 + 0.5), np.uint8)
-    return pyvips.Image.new_from_memory(values.tobytes(), values.shape[1], values.shape[0], 1, "uchar")
+@functools.cache
+def _sessions() -> Mapping[str, Any]:
+    """The session classes of rembg by its names.
+
+    Only the part of rembg that holds them is loaded: 0.6 seconds, once per worker. The whole of it would load
+    pymatting, which compiles for 86 seconds where it may not keep the result, as in a worker; and ONNX Runtime, which
+    belongs into the model process and is no more than a type annotation here.
+    """
+    spec = importlib.util.find_spec("rembg")
+    if spec is None or spec.submodule_search_locations is None:
+        raise RuntimeNotInstalled(
+            "rembg, which prepares pictures for these models, is not installed. Install it with: "
+            'uv tool install "darkroom-mcp[ai]" (in a checkout: uv sync --extra ai).'
+        )
+    part, absent = ModuleType("rembg"), ModuleType("onnxruntime")
+    part.__path__ = list(spec.submodule_search_locations)
+    vars(absent)["__getattr__"] = lambda _: object
+    with _standing_in(part, absent):
+        sessions: Mapping[str, Any] = importlib.import_module("rembg.sessions").sessions
+    return sessions
+
+
+@contextmanager
+def _standing_in(*modules: ModuleType) -> Iterator[None]:
+    """Let imports find these modules instead of those of the same names."""
+    before = {module.__name__: sys.modules.get(module.__name__) for module in modules}
+    sys.modules.update({module.__name__: module for module in modules})
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            del sys.modules[name]
+            if module is not None:
+                sys.modules[name] = module

@@ -65,36 +65,77 @@ class _Mixture:
         return np.asarray(np.logaddexp.reduce(np.stack(terms), axis=0))
 
 
-def color_cut(lab: "np.ndarray", progress: Callable[[float], None]) -> Cut:
+def color_cut(lab: "np.ndarray", progress: Callable[[float], None], likely: "np.ndarray | None" = None) -> Cut:
     """Separate the subject from its background.
 
     Args:
         lab: Height × width × 3, float32 CIELAB; a few hundred pixels a side are enough.
         progress: Told the share that is done, 0..1, between rounds.
+        likely: Height × width, float32 in 0..1: how likely a pixel is subject as far as its place tells; near 1 the
+            colours are hardly asked. None where nothing is known but that subjects stand in the middle.
     """
     height, width = lab.shape[:2]
     colours = np.ascontiguousarray(lab.reshape(-1, 3), np.float32)
-    rim, middle = _rim(height, width), _middle(height, width)
     horizontal, vertical = _edge_weights(lab)
+    start = _from_middle(lab, colours) if likely is None else _from_places(lab, colours, likely)
+    background, mask, rim = start.background, start.mask, start.rim
+    evidence = np.zeros((height, width), np.float32)
+    for turn in range(ROUNDS):
+        subject = _fit(colours, mask.ravel() ** 2).log_density(colours)
+        if turn:
+            weights = ((1 - mask) ** 2 * (0.35 + rim)).ravel()
+            background = np.logaddexp(_fit(colours, weights).log_density(colours), start.surface)
+        ratio = (subject - background).reshape(height, width)
+        evidence = np.clip(ratio, -LARGEST_EVIDENCE, LARGEST_EVIDENCE).astype(np.float32)
+        mask = _smooth_cut(evidence + start.prior, horizontal, vertical, mask)
+        progress((turn + 1) / ROUNDS)
+    confidence = _confidence(mask, evidence, rim, horizontal, vertical)
+    return Cut(_tidied(mask, evidence), confidence)
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What is thought before the first round.
+
+    Attributes:
+        mask: Of the subject, 0..1.
+        background: Log-density of each colour in the background.
+        surface: The part of it that is a smooth surface.
+        rim: Where the picture mostly shows background.
+        prior: Evidence by place alone.
+    """
+
+    mask: "np.ndarray"
+    background: "np.ndarray"
+    surface: "np.ndarray"
+    rim: "np.ndarray"
+    prior: "np.ndarray"
+
+
+def _from_middle(lab: "np.ndarray", colours: "np.ndarray") -> _Start:
+    """The subject is in the middle, and is what the rim explains badly."""
+    height, width = lab.shape[:2]
+    rim, middle = _rim(height, width), _middle(height, width)
     surface = _surface_density(lab, rim).ravel()
     background = np.logaddexp(_fit(colours, rim.ravel()).log_density(colours), surface)
     # What the rim explains badly, the more so the nearer to the middle, is the first idea of the subject.
     typical = np.percentile(background[rim.ravel() >= 1], 10)
     strange = 1 - np.exp(0.5 * np.minimum(0, background - typical))
     mask = (strange.reshape(height, width) * middle).astype(np.float32)
-    evidence = np.zeros((height, width), np.float32)
-    for turn in range(ROUNDS):
-        subject = _fit(colours, mask.ravel() ** 2).log_density(colours)
-        if turn:
-            weights = ((1 - mask) ** 2 * (0.35 + rim)).ravel()
-            background = np.logaddexp(_fit(colours, weights).log_density(colours), surface)
-        ratio = (subject - background).reshape(height, width)
-        evidence = np.clip(ratio, -LARGEST_EVIDENCE, LARGEST_EVIDENCE).astype(np.float32)
-        prior = 1.5 * (2 * middle - 1) - 3.0 * rim
-        mask = _smooth_cut(evidence + prior, horizontal, vertical, mask)
-        progress((turn + 1) / ROUNDS)
-    confidence = _confidence(mask, evidence, rim, horizontal, vertical)
-    return Cut(_tidied(mask, evidence), confidence)
+    return _Start(mask, background, surface, rim, 1.5 * (2 * middle - 1) - 3.0 * rim)
+
+
+def _from_places(lab: "np.ndarray", colours: "np.ndarray", likely: "np.ndarray") -> _Start:
+    """The subject is where it is expected, whatever the rim shows."""
+    whole = _rim(*lab.shape[:2])
+    rim = whole * np.clip(1 - 2 * likely, 0, 1)
+    unlikely = np.where(likely < 0.3, whole, 0)
+    surface = _surface_density(lab, unlikely if (unlikely >= 1).any() else whole).ravel()
+    weights = np.clip(1 - 2.2 * likely, 0, 1) * (0.35 + rim)
+    background = np.logaddexp(_fit(colours, weights.ravel()).log_density(colours), surface)
+    sure = 20 * np.clip(likely - 0.85, 0, 1)
+    prior = (3.0 * (2 * likely - 1) + sure - 3.0 * rim).astype(np.float32)
+    return _Start(np.clip(2 * likely - 1, 0, 1).astype(np.float32), background, surface, rim, prior)
 
 
 def _surface_density(lab: "np.ndarray", rim: "np.ndarray") -> "np.ndarray":

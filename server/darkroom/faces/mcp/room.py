@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from darkroom.principal import Principal
 from darkroom.workflows.service import Workflows
 
 if TYPE_CHECKING:
+    from darkroom.engine.models import ModelService
     from darkroom.export import Exporter
     from darkroom.jobs.service import Jobs
     from darkroom.library.library import Library
@@ -50,6 +52,7 @@ class Room:
     """The parts behind the MCP server.
 
     Attributes:
+        models_dir: Where model files are.
         http_principal: Who is behind an HTTP request; stream connections bring their own.
         fetch: Whether https URLs may be given as images.
         docs: The text of llms.txt.
@@ -63,6 +66,8 @@ class Room:
     uploads: "Uploads"
     exporter: "Exporter"
     links: "Links"
+    models: "ModelService"
+    models_dir: Path
     http_principal: Callable[[Context], Principal]
     fetch: bool
     docs: Callable[[], str]

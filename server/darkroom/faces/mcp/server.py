@@ -14,6 +14,7 @@ from darkroom.faces.mcp.completions import Completions
 from darkroom.faces.mcp.listing import Listing
 from darkroom.faces.mcp.manage import Manager
 from darkroom.faces.mcp.manage_images import IMAGE_MANAGERS
+from darkroom.faces.mcp.manage_models import MODEL_MANAGERS
 from darkroom.faces.mcp.manage_work import WORK_MANAGERS
 from darkroom.faces.mcp.prompts import Prompts
 from darkroom.faces.mcp.resources import Resources
@@ -67,7 +68,7 @@ class McpServer(Server[dict[str, Any]]):
 
 def managers() -> dict[str, Manager]:
     """The management tools by name."""
-    return {manager.name: manager for manager in (*IMAGE_MANAGERS, *WORK_MANAGERS)}
+    return {manager.name: manager for manager in (*IMAGE_MANAGERS, *WORK_MANAGERS, *MODEL_MANAGERS)}
 
 
 def build_server(room: Room) -> McpServer:

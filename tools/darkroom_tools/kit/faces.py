@@ -1,0 +1,240 @@
+"""Where the faces of a picture are: by a network where one is installed, else by a cascade of our own."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from darkroom_tools.base import Run
+from darkroom_tools.kit import faces_cascade, faces_yunet
+from darkroom_tools.kit.faces_eyes import PATCH, Point, contrast, eye_centres, five_landmarks
+from darkroom_tools.kit.pixels import as_array, as_color, color_bands, resized, white_level
+from darkroom_tools.models import best_installed, cards_for
+from darkroom_tools.native import np, pyvips
+
+__all__ = ["FACE_MODELS", "Face", "Faces", "find_faces"]
+
+FACE_MODELS: Final = tuple(card.id for card in cards_for("faces"))
+
+WORKING_SIDE: Final = 1_000
+"""The cascade looks at a picture of at most this side; its smallest face has 24 pixels there."""
+
+TURNS: Final = (-20, 20)
+"""Degrees by which the picture is turned where no upright face was found."""
+
+NEAR, ALIKE = 0.3, 0.4
+"""Windows belong together whose centres are within this share of their side, and whose sides differ by less (log)."""
+
+WEAKEST, STRONGEST = 40.0, 80.0
+"""Evidence of the cascade at sensitivity 1, and where a face is certain."""
+
+RANGE: Final = 24.0
+"""How much more evidence sensitivity 0 asks for than sensitivity 1."""
+
+EYE_CONTRAST: Final = 0.2
+SKIN_SHARE: Final = 0.5
+GREY_PENALTY: Final = 4.0
+"""Without colour there is one check less, so the cascade itself must be surer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face, in pixels of the picture.
+
+    Attributes:
+        left: Of the box from the brows to the chin.
+        top: Of the box.
+        width: Of the box.
+        height: Of the box.
+        score: How sure it is, 0..1.
+        landmarks: Right eye, left eye, tip of the nose, right and left corner of the mouth; right and left are the
+            person's own, so the right eye is the left one in the picture.
+    """
+
+    left: float
+    top: float
+    width: float
+    height: float
+    score: float
+    landmarks: tuple[Point, ...]
+
+    @property
+    def center(self) -> Point:
+        """The middle of the box."""
+        return self.left + self.width / 2, self.top + self.height / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """The faces of a picture.
+
+    Attributes:
+        found: The largest first.
+        method: `lbp-cascade`, or the id of the model.
+        estimated: Whether nose and mouth follow from the eyes instead of being seen.
+    """
+
+    found: tuple[Face, ...]
+    method: str
+    estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    x: float
+    y: float
+    side: float
+    evidence: float
+
+
+def find_faces(pixels: "pyvips.Image", sensitivity: float, run: Run) -> Faces:
+    """Find faces that look towards the camera.
+
+    Args:
+        pixels: One frame of any kind; alpha is ignored.
+        sensitivity: 0..1; higher finds more, and more that are none.
+        run: Asked for a model; cancels between scales.
+    """
+    color = as_color(pixels.extract_band(0, n=color_bands(pixels)))
+    model = best_installed("faces", run.installed)
+    if model is not None:
+        seen = faces_yunet.detect(color, model, 0.9 - 0.6 * sensitivity, run)
+        return Faces(_largest_first([Face(*box, score, points) for box, score, points in seen]), model.id, False)
+    least = WEAKEST + RANGE * (1 - sensitivity)
+    scale = min(1.0, WORKING_SIDE / max(color.width, color.height))
+    width, height = max(1, round(color.width * scale)), max(1, round(color.height * scale))
+    small = resized(color, width, height, "linear") if scale < 1 else color
+    values = np.floor(as_array(small).astype(np.float32) * (255 / white_level(color)) + 0.5).astype(np.uint8)
+    found = [_scaled(face, color.width / width) for face in _upright(values, least, run)]
+    if not found:
+        coarse = values[::2, ::2] if max(width, height) > WORKING_SIDE / 2 else values
+        tilted = [face for degrees in TURNS for face in _turned(coarse, degrees, least, run)]
+        found = [_scaled(face, color.width / coarse.shape[1]) for face in tilted]
+    return Faces(_largest_first(_without_doubles(found)), "lbp-cascade", True)
+
+
+def _largest_first(faces: Sequence[Face]) -> tuple[Face, ...]:
+    return tuple(sorted(faces, key=lambda face: (-face.width * face.height, face.left, face.top)))
+
+
+def _scaled(face: Face, by: float) -> Face:
+    left, top, width, height = (value * by for value in (face.left, face.top, face.width, face.height))
+    return Face(left, top, width, height, face.score, tuple((x * by, y * by) for x, y in face.landmarks))
+
+
+def _upright(values: "np.ndarray", least: float, run: Run) -> list[Face]:
+    """Faces of a small colour picture, height × width × 3."""
+    grey = np.floor(values @ np.array((0.299, 0.587, 0.114), np.float32) + 0.5).astype(np.uint8)
+
+    def look(_: float) -> None:
+        run.progress(0)
+
+    colored = bool((values.max(2).astype(np.int16) - values.min(2) > 12).mean() > 0.02)
+    candidates = _grouped(faces_cascade.search(grey, report=look))
+    judged = (_judged(candidate, values, grey, least, colored) for candidate in candidates)
+    return [face for face in judged if face is not None]
+
+
+def _turned(values: "np.ndarray", degrees: float, least: float, run: Run) -> list[Face]:
+    """Faces that are upright once the picture is turned, in pixels of the picture as it is."""
+    height, width = values.shape[:2]
+    picture = pyvips.Image.new_from_memory(np.ascontiguousarray(values).data, width, height, 3, "uchar")
+    turned = as_array(picture.rotate(degrees))
+    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+
+    def back(point: Point) -> Point:
+        x, y = point[0] - turned.shape[1] / 2, point[1] - turned.shape[0] / 2
+        return cosine * x + sine * y + width / 2, -sine * x + cosine * y + height / 2
+
+    faces = []
+    for face in _upright(turned, least, run):
+        x, y = back(face.center)
+        box = replace(face, left=x - face.width / 2, top=y - face.height / 2)
+        faces.append(replace(box, landmarks=tuple(back(point) for point in face.landmarks)))
+    return faces
+
+
+def _grouped(windows: faces_cascade.Windows) -> list[_Candidate]:
+    """Windows that see the same face as one, weighted by how surely they do."""
+    x, y = windows.left + windows.side / 2, windows.top + windows.side / 2
+    free = np.ones(len(windows.side), bool)
+    found = []
+    for best in np.argsort(-windows.margin, kind="stable"):
+        if not free[best]:
+            continue
+        side = windows.side[best]
+        near = free & (np.hypot(x - x[best], y - y[best]) < NEAR * side) & (np.abs(np.log(windows.side / side)) < ALIKE)
+        free &= ~near
+        weight = windows.margin[near] / windows.margin[near].sum()
+        evidence = float(windows.margin[best]) + 4 * math.log2(int(near.sum()))
+        middle_x, middle_y, wide = (float((values[near] * weight).sum()) for values in (x, y, windows.side))
+        found.append(_Candidate(middle_x, middle_y, wide, evidence))
+    return found
+
+
+def _judged(
+    candidate: _Candidate, values: "np.ndarray", grey: "np.ndarray", least: float, colored: bool
+) -> Face | None:
+    """The candidate as a face, None where eyes or skin are missing."""
+    evidence = candidate.evidence if colored else candidate.evidence - GREY_PENALTY
+    if evidence < least:
+        return None
+    side = candidate.side
+    left, top = candidate.x - side / 2, candidate.y - side / 2
+    patch = _patch(grey, left, top, side)
+    mirrored = float(np.corrcoef(patch.ravel(), patch[:, ::-1].ravel())[0, 1]) if patch.std() > 0 else 1.0
+    # A blurred post is as even as no face is, and hair has two sides that contradict each other.
+    if contrast(patch) < EYE_CONTRAST or mirrored < -0.4 or (mirrored > 0.9 and contrast(patch) < 0.5):
+        return None
+    if colored and _skin(values, left, top, side) < SKIN_SHARE:
+        return None
+    score = min(1.0, max(0.05, (evidence - WEAKEST) / (STRONGEST - WEAKEST)))
+    points = five_landmarks(*eye_centres(patch))
+    return Face(left, top, side, side, score, tuple((left + x * side, top + y * side) for x, y in points))
+
+
+def _patch(grey: "np.ndarray", left: float, top: float, side: float) -> "np.ndarray":
+    """A square at the size at which eyes are looked for; the edge repeats outside the picture."""
+    at = (np.arange(PATCH) + 0.5) * (side / PATCH) - 0.5
+    return _bilinear(grey, top + at, left + at)
+
+
+def _bilinear(grey: "np.ndarray", down: "np.ndarray", across: "np.ndarray") -> "np.ndarray":
+    row, column = np.clip(down, 0, len(grey) - 1), np.clip(across, 0, grey.shape[1] - 1)
+    y, x = np.floor(row).astype(int), np.floor(column).astype(int)
+    part_y, part_x = (row - y)[:, None], column - x
+    below, right = np.minimum(y + 1, len(grey) - 1), np.minimum(x + 1, grey.shape[1] - 1)
+    upper = grey[np.ix_(y, x)] * (1 - part_x) + grey[np.ix_(y, right)] * part_x
+    lower = grey[np.ix_(below, x)] * (1 - part_x) + grey[np.ix_(below, right)] * part_x
+    mixed: np.ndarray = np.floor(upper * (1 - part_y) + lower * part_y + 0.5).astype(np.uint8)
+    return mixed
+
+
+def _skin(values: "np.ndarray", left: float, top: float, side: float) -> float:
+    """Share of the middle of a face whose chroma is that of skin of any tone (Chai and Ngan, 1999, widened a little)."""
+    rows = slice(max(0, int(top + 0.2 * side)), max(1, int(top + 0.9 * side)))
+    part = values[rows, max(0, int(left + 0.2 * side)) : max(1, int(left + 0.8 * side))].astype(np.float32)
+    if part.size == 0:
+        return 0.0
+    red, green, blue = part[..., 0], part[..., 1], part[..., 2]
+    cb = 128 - 0.168736 * red - 0.331264 * green + 0.5 * blue
+    cr = 128 + 0.5 * red - 0.418688 * green - 0.081312 * blue
+    return float(((cr >= 133) & (cr <= 178) & (cb >= 77) & (cb <= 130)).mean())
+
+
+def _without_doubles(faces: Sequence[Face]) -> list[Face]:
+    """Of faces that lie in one another the surest."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if not any(_overlap(face, other) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _overlap(one: Face, other: Face) -> bool:
+    """Whether the middle of one lies in the other."""
+
+    def inside(point: Point, face: Face) -> bool:
+        return abs(point[0] - face.center[0]) < face.width / 2 and abs(point[1] - face.center[1]) < face.height / 2
+
+    return inside(one.center, other) or inside(other.center, one)
