@@ -17,25 +17,26 @@ from darkroom.lock import running_pid
 from darkroom.model_pull import parts_of
 from darkroom.paths import DataDir
 from darkroom_tools.errors import DarkroomError
+from darkroom_tools.models import missing
 
 __all__ = ["Finding", "examine"]
 
 TRY_SANDBOX = """
-import contextlib
+import contextlib, json, sys
 with contextlib.suppress(ImportError, RuntimeError, OSError):
     import pyseccomp  # needs files that are closed later
 from darkroom.engine.limits import Limits
 from darkroom.engine.sandbox import confine, readable_paths
 done = confine(read=readable_paths(), write=[], limits=Limits())
-print(done.level, *done.missing, sep="\\n")
+json.dump([done.level, *done.missing], sys.stdout)
 """
 TRY_DEVICES = """
-import json, os
+import json, os, sys
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 from darkroom.engine.devices import choose_device
 from darkroom.engine.gpu import present_gpu
 found = choose_device(gpu=present_gpu())
-print(json.dumps({"device": found.device.name, "tried": dict(found.tried), "unused": found.unused}))
+json.dump({"device": found.device.name, "tried": dict(found.tried), "unused": found.unused}, sys.stdout)
 """
 GPU_COMMAND = "uv tool install 'darkroom-mcp[gpu]' (in a checkout: uv sync --no-dev --extra gpu)"
 OF_NO_INTEREST = ("works", "not part of this build of ONNX Runtime", "not wanted")
@@ -115,7 +116,7 @@ def _models(where: DataDir) -> Iterator[Finding]:
     problems = {entry.id: problem for entry in installed if (problem := _problem(entry)) is not None}
     good = [entry.id for entry in installed if entry.id not in problems]
     packaged = sum(entry.state == "packaged" for entry in entries)
-    facts = [f"{', '.join(good)} verified"] if good else ["none installed"]
+    facts = [f"{', '.join(good)} verified" if good else "none that is good" if installed else "none installed"]
     facts += [f"{packaged} in packages"] if packaged else []
     yield Finding("models", "; ".join(facts), None if installed else "See which would help: darkroom models pull")
     for model, problem in problems.items():
@@ -130,7 +131,8 @@ def _problem(entry: Entry) -> str | None:
     try:
         check_file(entry.card, entry.file)
     except DarkroomError as error:
-        return error.message
+        command = str(missing(entry.id).details["command"])
+        return error.message if command in error.message else f"{error.message} Install it again: {command}"
     return None
 
 
@@ -164,8 +166,8 @@ def _mib(count: int) -> str:
 def _sandbox() -> Finding:
     """Try the real thing in a process that ends with it."""
     done = subprocess.run([sys.executable, "-c", TRY_SANDBOX], capture_output=True, text=True, check=False)  # noqa: S603
-    level, *missing = done.stdout.split("\n") if done.returncode == 0 else ("none", "it could not be tried")
-    fix = f"Pictures are processed all the same, less isolated: {'; '.join(filter(None, missing))}."
+    level, *lacks = json.loads(done.stdout) if done.returncode == 0 else ("none", "it could not be tried")
+    fix = f"Pictures are processed all the same, less isolated: {'; '.join(lacks)}."
     return Finding("sandbox", level, None if level == "full" else fix)
 
 

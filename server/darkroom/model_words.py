@@ -22,7 +22,9 @@ LEGEND: Final = {
 }
 TRUSTS: Final = {"sha256": "SHA-256", "md5": "MD5", "first-use": "first use", None: "–"}
 FIRST_USE: Final = "first use: nobody publishes a digest; the first pull records one, and every later use is checked."
-LEAST_TITLE: Final = 12
+LEAST_TITLE: Final = 16
+LONGEST_LICENSE: Final = 16
+HARD_SPACE: Final = "\u00a0"
 
 
 def task_of(entry: Entry) -> str:
@@ -64,22 +66,31 @@ def table(entries: Sequence[Entry]) -> list[str]:
     for task, group in groupby(entries, task_of):
         models = list(group)
         tools = ", ".join(dict.fromkeys(tool for entry in models for tool in entry.tools))
-        lines += ["", f"{task}  ({tools})" if tools else task]
+        lines += ["", *_wrapped(f"{task}  ({tools})" if tools else task, columns, indent=2)]
         for entry in models:
             lines += _rows(entry, widths, room)
     marks = set(map(_mark, entries)) | {"*" for entry in entries if _is_limited(entry)}
-    # Each explanation stays on one line.
-    words = [f"{mark} {words}".replace(" ", "\u00a0") for mark, words in LEGEND.items() if mark in marks]
-    lines += ["", *(line.replace("\u00a0", " ") for line in textwrap.wrap(",  ".join(words), columns))]
+    legend = [_unbroken(f"{mark} {words}") for mark, words in LEGEND.items() if mark in marks]
+    lines += ["", *_wrapped(",  ".join(legend), columns)]
     if any(entry.trust == "first-use" for entry in entries):
-        lines += textwrap.wrap(FIRST_USE, columns)
+        lines += _wrapped(FIRST_USE, columns)
     return lines[1:]
+
+
+def _wrapped(text: str, columns: int, *, first: str = "", indent: int = 0) -> list[str]:
+    """Lines that are broken at plain spaces only."""
+    lines = textwrap.wrap(text, columns, initial_indent=first, subsequent_indent=" " * indent, break_on_hyphens=False)
+    return [line.replace(HARD_SPACE, " ") for line in lines]
+
+
+def _unbroken(words: str) -> str:
+    return words.replace(" ", HARD_SPACE)
 
 
 def _rows(entry: Entry, widths: Sequence[int], room: int) -> list[str]:
     name, license, size, trust = widths
     title = entry.card.title if entry.card is not None else "imported by hand"
-    title = f"{title if len(title) <= room else title[: room - 1] + '…':{room}}  " if room >= LEAST_TITLE else ""
+    title = f"{_cut(title, room):{room}}  " if room >= LEAST_TITLE else ""
     line = (
         f"  {_mark(entry)} {entry.id:{name}}  {title}{_license(entry):{license}}  "
         f"{human_size(entry.bytes):>{size}}  {TRUSTS[entry.trust]:{trust}}"
@@ -96,8 +107,12 @@ def _mark(entry: Entry) -> str:
 
 
 def _license(entry: Entry) -> str:
-    license = entry.card.license if entry.card is not None else "–"
+    license = _cut(entry.card.license, LONGEST_LICENSE) if entry.card is not None else "–"
     return f"{license} *" if _is_limited(entry) else license
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _is_limited(entry: Entry) -> bool:
@@ -117,8 +132,8 @@ def advice(entries: Sequence[Entry]) -> list[str]:
     columns = shutil.get_terminal_size((100, 24)).columns
     for task, group in groupby(lacking, task_of):
         models = list(group)
-        names = ", ".join(f"{entry.id} *" if _is_limited(entry) else entry.id for entry in models)
-        lines += textwrap.wrap(names, columns, initial_indent=f"  {task:{wide}}  ", subsequent_indent=" " * (wide + 4))
+        names = ", ".join(_unbroken(f"{entry.id} *") if _is_limited(entry) else entry.id for entry in models)
+        lines += _wrapped(names, columns, first=f"  {task:{wide}}  ", indent=wide + 4)
         best += [entry.id for entry in models if task not in served and not _is_limited(entry)][:1]
     if any(map(_is_limited, lacking)):
         lines += ["", f"* {LEGEND['*']}, only with --accept-license"]

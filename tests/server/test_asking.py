@@ -275,7 +275,7 @@ class Answers:
         self.dropped = 0
         self.seen: list[int] = []
 
-    def ask(self, model: str, inputs: Sequence[np.ndarray], *, many: bool = False) -> Pending:
+    def ask(self, model: str, inputs: Sequence[np.ndarray], many: bool) -> Pending:
         pending = Pending(self._count)
         self.under_way.append(pending)
         return pending
@@ -348,7 +348,7 @@ class Sent:
 def test_an_answer_that_nobody_waits_for_is_closed() -> None:
     sent = Sent()
     asking = Asking(sent)
-    pending = asking.ask("model", [np.zeros(1)])
+    pending = asking.ask("model", [np.zeros(1)], False)
     pending.drop()
     pending.drop()
     before = open_here()
@@ -362,9 +362,9 @@ def test_an_answer_that_nobody_waits_for_is_closed() -> None:
 
 def test_an_answer_of_an_earlier_plan_does_not_meet_a_request_of_the_next() -> None:
     first, second = Sent(), Sent()
-    Asking(first).ask("model", [np.zeros(1)])
+    Asking(first).ask("model", [np.zeros(1)], False)
     later = Asking(second)
-    pending = later.ask("model", [np.zeros(1)])
+    pending = later.ask("model", [np.zeros(1)], False)
 
     later.take({"id": first.messages[0]["id"], "error": {}}, [])
 
@@ -374,7 +374,7 @@ def test_an_answer_of_an_earlier_plan_does_not_meet_a_request_of_the_next() -> N
 def test_a_malformed_answer_is_an_error_of_its_request() -> None:
     sent = Sent()
     asking = Asking(sent)
-    pending = asking.ask("model", [np.zeros(1)])
+    pending = asking.ask("model", [np.zeros(1)], False)
 
     asking.take({"id": sent.messages[0]["id"], "reply": {"outputs": [{}], "device": "cpu"}}, [])
 
@@ -384,7 +384,7 @@ def test_a_malformed_answer_is_an_error_of_its_request() -> None:
 
 def test_a_cancel_ends_every_wait_and_every_later_request() -> None:
     asking = Asking(Sent())
-    pending = [asking.ask("model", [np.zeros(1)]) for _ in range(3)]
+    pending = [asking.ask("model", [np.zeros(1)], False) for _ in range(3)]
     before = open_here()
 
     asking.cancel()
@@ -393,7 +393,7 @@ def test_a_cancel_ends_every_wait_and_every_later_request() -> None:
         with pytest.raises(Cancelled):
             each.result()
     with pytest.raises(Cancelled):
-        asking.ask("model", [np.zeros(1)])
+        asking.ask("model", [np.zeros(1)], False)
     assert open_here() == before
 
 
@@ -401,5 +401,5 @@ def test_arrays_that_cannot_cross_are_refused_and_leave_nothing_open() -> None:
     asking = Asking(Sent())
     before = open_here()
     with pytest.raises(ProcessingFailed):
-        asking.ask("model", [np.zeros(1), np.array([{}])])
+        asking.ask("model", [np.zeros(1), np.array([{}])], False)
     assert open_here() == before

@@ -23,7 +23,7 @@ def where(tmp_path: Path) -> DataDir:
 @pytest.fixture
 def canned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The probes answer at once with something harmless."""
-    monkeypatch.setattr(doctor, "TRY_SANDBOX", "print('full')")
+    monkeypatch.setattr(doctor, "TRY_SANDBOX", """print('["full"]')""")
     probed(monkeypatch, "cpu", {"cpu": "works"})
 
 
@@ -102,6 +102,7 @@ def test_models_are_verified_and_a_bad_one_has_its_command(where: DataDir) -> No
     changed, other = finding(where, "model changed"), finding(where, "model u2net")
     assert "darkroom models import changed FILE" in str(changed.fix)
     assert "but its publisher pins" in str(other.fix)
+    assert str(other.fix).endswith("Install it again: darkroom models pull u2net")
     assert not changed.broken
 
 

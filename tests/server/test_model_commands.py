@@ -59,7 +59,7 @@ sys.exit(main(sys.argv[1:]))
 WITH_TINY = (sys.executable, "-c", SCRIPT)
 """The command in a process of its own, where one model is known, whatever its bytes."""
 
-TOOLS = builtin_tools()
+REAL, TOOLS = models.cards, builtin_tools()
 """Loaded while the real cards stand: a tool reads there which models it may use."""
 
 Models = Callable[..., int]
@@ -298,6 +298,21 @@ def test_the_list_has_every_model_under_its_task_with_its_state(run: Models, ser
     assert "* no commercial use" in "\n".join(lines)
     assert [line for line in lines if line and not line.startswith(" ")][:3] == ["cutout", "upscale", "ocr"]
     assert any("pulled 20" in line and line.endswith(".onnx") for line in lines)
+
+
+@pytest.mark.parametrize("columns", [70, 80, 100])
+def test_every_published_model_fits_into_the_terminal(
+    run: Models, monkeypatch: pytest.MonkeyPatch, columns: int, capsys: Said
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(models, "cards", REAL)
+    monkeypatch.setattr("darkroom.engine.model_registry.cards", REAL)
+    run("list")
+    run("pull")
+    said = capsys.readouterr()
+    lines = (said.out + said.err.partition("The best of each")[0]).splitlines()
+    assert len(lines) > len(REAL())
+    assert max(map(len, lines)) <= columns
 
 
 @pytest.mark.parametrize("columns", [70, 80, 100])

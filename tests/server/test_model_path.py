@@ -82,7 +82,7 @@ async def test_a_model_that_is_named_but_not_installed_is_an_error_with_the_comm
     job = await cut(room, caller, model="birefnet-general")
     assert job.error is not None
     assert job.error["code"] == "MODEL_NOT_INSTALLED"
-    assert "darkroom models import birefnet-general FILE" in job.error["error"]
+    assert "darkroom models pull birefnet-general" in job.error["error"]
 
 
 async def test_without_onnx_runtime_a_named_model_is_an_error_and_the_default_is_not(

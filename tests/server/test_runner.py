@@ -27,7 +27,7 @@ class Watcher:
         self.seen: list[tuple[float, str]] = []
         self.work = Work(lambda fraction, message: self.seen.append((fraction, message)), self.no_model)
 
-    def no_model(self, model: str, inputs: Any, *, many: bool = False) -> Any:
+    def no_model(self, model: str, inputs: Any, many: bool) -> Any:
         raise AssertionError("no tool here asks a model")
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from support.pictures import DirectRun
 
 from darkroom_tools.kit.ocr import CLASSIFIER, SMALL
 from darkroom_tools.models import card
+from support.pictures import DirectRun
 
 FONTS = resources.files("darkroom_tools").joinpath("data", "fonts")
 

@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from darkroom.engine.channel import close_all
 from darkroom.engine.messages import Failed
@@ -52,11 +52,8 @@ class Pending:
         self._drop()
 
 
-class Ask(Protocol):
-    """Sends a request; see `Asking.ask`."""
-
-    def __call__(self, model: str, inputs: "Sequence[np.ndarray]", *, many: bool = False) -> Pending:
-        """Send it."""
+Ask = Callable[[str, "Sequence[np.ndarray]", bool], Pending]
+"""Sends a request; see `Asking.ask`."""
 
 
 class Asking:
@@ -74,7 +71,7 @@ class Asking:
         self._open: dict[int, Pending] = {}
         self._cancelled = False
 
-    def ask(self, model: str, inputs: "Sequence[np.ndarray]", *, many: bool = False) -> Pending:
+    def ask(self, model: str, inputs: "Sequence[np.ndarray]", many: bool) -> Pending:
         """Send a request.
 
         Args:
@@ -161,7 +158,7 @@ def answers_in_order(
                 if len(waiting) >= (most if under_way <= BYTES_UNDER_WAY else LEAST_UNDER_WAY):
                     break
                 ready()
-                waiting.append((ask(model, held, many=True), size))
+                waiting.append((ask(model, held, True), size))
                 held = next(source, None)
             if not waiting:
                 return

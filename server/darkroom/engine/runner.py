@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import signature
@@ -114,14 +114,15 @@ def run_plan(
             work.progress(high)
         outputs = _write(_list(result), out_dir, limits, work, gathered, ranges[-1])
         report = result.model_dump(mode="json", by_alias=True) if isinstance(result, Report) else None
-        if any(tools[step.tool].models for step in plan.steps):
-            gathered.add({"device": _device_words(work.devices)}, work.notes)
+        gathered.add(_told_of_models(plan, tools, work), work.notes)
     return Outcome(inputs, outputs, report, gathered.facts, gathered.kept, gathered.removed, gathered.warnings)
 
 
-def _device_words(devices: Collection[str]) -> str:
-    """What ran the plan's models, such as `cuda, cpu`; `cpu` where none ran."""
-    return ", ".join(sorted(devices, key=lambda name: (name == "cpu", name))) or "cpu"
+def _told_of_models(plan: Plan, tools: Mapping[str, Tool], work: Work) -> dict[str, Any]:
+    """What ran the models of a plan that can use some, such as `cuda, cpu`; `cpu` where none ran."""
+    if not any(tools[step.tool].models for step in plan.steps):
+        return {}
+    return {"device": ", ".join(sorted(work.devices, key=lambda name: (name == "cpu", name))) or "cpu"}
 
 
 def _streams(plan: Plan, tools: Mapping[str, Tool]) -> bool:

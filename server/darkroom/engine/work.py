@@ -82,7 +82,7 @@ class Work:
     def infer(self, model: str, inputs: "Sequence[np.ndarray]") -> Inference:
         """Run a model."""
         self.check()
-        return self._noted(self._ask(model, inputs).result())
+        return self._noted(self._ask(model, inputs, False).result())
 
     def infer_each(self, model: str, requests: "Iterable[Sequence[np.ndarray]]") -> Iterator[Inference]:
         """Run a model on many inputs, several of them under way; answers come in their order."""

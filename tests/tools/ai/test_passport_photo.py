@@ -13,6 +13,8 @@ from support.pictures import DirectRun, array_of, encoded_as, noise, picture, us
 from darkroom_tools.ai.passport_photo import passport_photo
 from darkroom_tools.base import Image
 from darkroom_tools.errors import Cancelled, InvalidSettings, NoFace
+from darkroom_tools.kit import portrait_search
+from darkroom_tools.kit.faces import Face, Faces
 from darkroom_tools.kit.passports import passport_specs
 
 MARKS = {"leftEye": [0.42, 0.4], "rightEye": [0.58, 0.4], "chin": [0.5, 0.62], "crown": [0.5, 0.2]}
@@ -228,6 +230,20 @@ def test_the_face_of_an_astronaut_is_found_and_its_places_make_the_same_photo_ag
     assert any("estimated" in text for text in result.warnings)
     again = use(passport_photo, picture(data.astronaut()), country="GB", landmarks=marks)
     assert np.abs(array_of(result).astype(int) - array_of(again).astype(int)).mean() < 1
+
+
+def test_landmarks_of_a_network_are_taken_and_other_people_are_mentioned(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = ((126.0, 160.0), (174.0, 160.0), (150.0, 190.0), (132.0, 211.0), (168.0, 211.0))
+    faces = Faces((Face(100, 120, 100, 130, 0.9, points), Face(5, 5, 60, 70, 0.8, points)), "drawn", False)
+    monkeypatch.setattr(portrait_search, "find_faces", lambda pixels, sensitivity, run: faces)
+    result = use(passport_photo, picture(person()), country="EU")
+    assert result.facts["method"] == "drawn"
+    assert [text for text in result.warnings if "face" in text and "enlarged" not in text] == [
+        "There is one other face in the picture; the largest is used."
+    ]
+    # From the eyes down 1.73 times the way to the mouth, which is 51 here; 1.06 times the 48 between the eyes is 50.9.
+    assert result.facts["landmarks"]["chin"]["y"] * 400 == pytest.approx(160 + 1.73 * 50.94, abs=0.1)
+    assert result.facts["landmarks"]["crown"]["y"] * 400 == pytest.approx(160 - (1.14 + 0.15 * 2.87) * 50.94, abs=0.1)
 
 
 def test_a_caller_that_gives_up_stops_the_work() -> None:

@@ -71,7 +71,7 @@ def halved(array: np.ndarray, kernel: PIL.Image.Resampling = PIL.Image.Resamplin
     return np.asarray(PIL.Image.fromarray(array).resize((array.shape[1] // 2, array.shape[0] // 2), kernel))
 
 
-@pytest.mark.parametrize(("name", "gain"), [("coffee", 1.0), ("rocket", 0.5)])
+@pytest.mark.parametrize(("name", "gain"), [("coffee", 1.3), ("rocket", 0.3)])
 def test_the_shipped_network_beats_lanczos_on_photos_it_never_saw(name: str, gain: float) -> None:
     large = getattr(data, name)()[60:380, 100:500]
     small = halved(large)
@@ -251,7 +251,7 @@ def test_faces_are_restored_after_the_enlargement() -> None:
     changed = (array_of(result) != plain).any(axis=2)
     assert changed[200:260, 190:240].all(), "the middle of the face is the grey that the model answers"
     assert not changed[:30].any()
-    assert changed.mean() < 0.6
+    assert changed.mean() < 0.7
 
 
 def test_a_picture_without_faces_is_only_enlarged() -> None:

@@ -12,7 +12,8 @@ from support.pictures import DirectRun, noise, picture
 from darkroom_tools.errors import Cancelled
 from darkroom_tools.kit import denoise_dct
 from darkroom_tools.kit.denoise import NOTHING, denoised, noise_level
-from darkroom_tools.kit.denoise_dct import TIERS, Shrinkage, Stage, cosine_basis, shrunk
+from darkroom_tools.kit.denoise_dct import TIERS, Noise, Shrinkage, Stage, cosine_basis, shrunk
+from darkroom_tools.kit.denoise_noise import measured_noise
 
 PHOTO = skimage.data.coffee()[80:240, 160:352]
 TIER_NAMES = ["fast", "balanced", "best", "maximum"]
@@ -42,6 +43,34 @@ def test_each_tier_is_better_than_the_one_before_and_than_its_class_in_opencv(de
     assert fast > quality(bilateral, PHOTO) + 0.2
     assert balanced > max(fast, quality(means, PHOTO)) + 0.2
     assert best > balanced + 0.15
+
+
+def test_noise_of_light_and_of_jpeg_is_removed_too() -> None:
+    random = np.random.default_rng(2)
+    shot = np.clip(random.poisson(PHOTO / 255 * 60) / 60 * 255, 0, 255).astype(np.uint8)
+    stored = cv2.imdecode(cv2.imencode(".jpg", shot, [cv2.IMWRITE_JPEG_QUALITY, 85])[1], cv2.IMREAD_COLOR)
+    blotches = cv2.GaussianBlur(random.normal(0, 30, PHOTO.shape), (0, 0), 0.9)
+    coarse = np.clip(PHOTO + blotches, 0, 255).astype(np.uint8)
+    for given_picture, least in ((shot, 6), (stored, 4), (coarse, 2.5)):
+        assert quality(cleaned(given_picture), PHOTO) > quality(given_picture, PHOTO) + least
+
+
+def test_the_measure_tells_brightness_and_frequency() -> None:
+    random = np.random.default_rng(0)
+    wedge = np.linspace(30, 220, 400)[None, :] * np.ones((300, 1))
+    lit = measured_noise(
+        np.round(wedge + random.normal(0, 1, wedge.shape) * np.sqrt(wedge))[..., None].astype(np.uint8), 255
+    )
+    curve = lit[0].curve
+    assert curve[200] / curve[50] == pytest.approx(2, rel=0.15)
+    coarse = cv2.GaussianBlur(random.normal(0, 30, wedge.shape), (0, 0), 0.9)
+    spectrum = measured_noise(np.clip(wedge + coarse, 0, 255).astype(np.uint8)[..., None], 255)[0].spectrum
+    assert spectrum[1, 1] > 4 * spectrum[5, 5]
+    white = measured_noise(np.clip(wedge + random.normal(0, 9, wedge.shape), 0, 255).astype(np.uint8)[..., None], 255)[
+        0
+    ]
+    assert np.abs(white.spectrum.ravel()[1:] / 9 - 1).max() < 0.35
+    assert white.level == pytest.approx(9, rel=0.06)
 
 
 def test_structure_is_kept_as_well_as_noise_is_removed() -> None:
@@ -146,8 +175,8 @@ def test_what_lies_beyond_its_reach_changes_nothing(tier: str) -> None:
     how = TIERS[tier]
     reach, cut = how.reach, 48  # a multiple of all blocks, so that grids stay where they are
     plane = np.random.default_rng(3).normal(100, 20, (cut + 60, cut + 70)).astype(np.float32)
-    whole, _ = shrunk(plane, 20, how)
-    part, _ = shrunk(np.ascontiguousarray(plane[cut:, cut:]), 20, how)
+    whole, _ = shrunk(plane, Noise.white(20), how)
+    part, _ = shrunk(np.ascontiguousarray(plane[cut:, cut:]), Noise.white(20), how)
     assert np.abs(whole[cut + reach :, cut + reach :] - part[reach:, reach:]).max() < 1e-3
 
 
@@ -163,7 +192,7 @@ def test_one_block_keeps_what_rises_above_the_noise() -> None:
     coefficients[0, 0], coefficients[2, 3], coefficients[5, 1] = 800, 28, 26
     plane = basis.T @ coefficients @ basis
     once = Shrinkage(Stage(8, ((0, 0),)))
-    made, structure = shrunk(plane, 10, once)
+    made, structure = shrunk(plane, Noise.white(10), once)
     coefficients[5, 1] = 0
     assert np.abs(made - basis.T @ coefficients @ basis).max() < 1e-3
     assert structure == pytest.approx(1 - 0.5 / 0.75, abs=1e-4)

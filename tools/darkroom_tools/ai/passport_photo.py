@@ -143,7 +143,7 @@ def passport_photo(image: Image, settings: PassportPhoto, run: Run) -> Image | l
     photo = _photo(still, room, job, placement)
     if grid is None:
         return photo
-    copy = room.take(job.placement(DENSITY))
+    copy = photo.pixels if settings.dpi == DENSITY else room.take(job.placement(DENSITY))
     if copy.format == "ushort":
         copy = copy.cast("uchar", shift=True).copy(interpretation="srgb")
     sheet = replace(still.with_pixels(printed(copy, grid)), warnings=(), facts={})

@@ -4,14 +4,14 @@
 a network where one is installed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from darkroom_tools.base import Run
-from darkroom_tools.kit.denoise_dct import TIERS, Shrinkage, cosine_basis, shrunk
+from darkroom_tools.kit.denoise_dct import SIDE, TIERS, Noise, Shrinkage, cosine_basis, shrunk
 from darkroom_tools.kit.denoise_network import through_network
-from darkroom_tools.kit.denoise_noise import opponent_noise
+from darkroom_tools.kit.denoise_noise import measured_noise
 from darkroom_tools.kit.pixels import as_array, color_bands, white_level
 from darkroom_tools.models import best_installed, cards_for
 from darkroom_tools.native import np, pyvips
@@ -48,20 +48,24 @@ class Amounts:
     """What is removed from a picture.
 
     Attributes:
-        noise: Deviation of what is taken for noise in each opponent plane, in steps of 255.
+        noise: What is taken for noise in each opponent plane.
         shares: How much of what a network removes is removed, for lightness and for colour.
         back: Share of the removed that comes back where there is structure.
     """
 
-    noise: "np.ndarray"
+    noise: list[Noise]
     shares: tuple[float, float]
     back: float
 
 
+def total_level(noise: Sequence[Noise]) -> float:
+    """The standard deviation of all planes together."""
+    return float(np.sqrt(np.mean([plane.level**2 for plane in noise])))
+
+
 def noise_level(pixels: "pyvips.Image") -> float:
     """The standard deviation of the noise in a frame's colours, in steps of 255 whatever its depth."""
-    levels = opponent_noise(as_array(pixels), white_level(pixels))
-    return float(np.sqrt(np.mean(np.square(levels))))
+    return total_level(measured_noise(as_array(pixels), white_level(pixels)))
 
 
 def denoised(
@@ -95,8 +99,8 @@ def denoised(
         Cancelled: The caller gave up.
     """
     array, colors, white = as_array(pixels), color_bands(pixels), white_level(pixels)
-    measured = np.array(opponent_noise(array, white))
-    if strength <= 0 or measured.max() <= SILENT:
+    measured = measured_noise(array, white)
+    if strength <= 0 or max(noise.level for noise in measured) <= SILENT:
         return pixels, NOTHING
     values = _without_hidden(array, colors)
     amounts = _amounts(measured, strength, color, detail)
@@ -109,11 +113,10 @@ def denoised(
     return _finished(pixels, array, clean), method
 
 
-def _amounts(measured: "np.ndarray", strength: float, color: float, detail: float) -> Amounts:
+def _amounts(measured: list[Noise], strength: float, color: float, detail: float) -> Amounts:
     factor, tint = 2 * strength, color / USUAL_COLOR
-    noise = measured * factor
-    noise[1:] *= tint
-    return Amounts(noise.astype(np.float32), (min(1, factor), min(1, factor * tint)), BACK * detail**2)
+    noise = [measured[0].times(factor), *(plane.times(factor * tint) for plane in measured[1:])]
+    return Amounts(noise, (min(1, factor), min(1, factor * tint)), BACK * detail**2)
 
 
 def _shrunk_by_tiles(
@@ -130,8 +133,10 @@ def _shrunk_by_tiles(
         tile *= np.float32(255 / white)
         planes = np.ascontiguousarray(np.moveaxis(tile @ basis.T, -1, 0))
         inner = slice(how.reach, how.reach + len(place)), slice(how.reach, how.reach + place.shape[1])
+        means = _block_means(planes[0] * np.float32(colors**-0.5))
         clean = [
-            _clean(plane, level, how, amounts.back)[inner] for plane, level in zip(planes, amounts.noise, strict=True)
+            _clean(plane, noise, how, amounts.back, noise.curve[means])[inner]
+            for plane, noise in zip(planes, amounts.noise, strict=True)
         ]
         shown = np.stack(clean, -1) @ basis
         shown *= np.float32(white / 255)
@@ -140,10 +145,17 @@ def _shrunk_by_tiles(
     return made
 
 
-def _clean(plane: "np.ndarray", level: float, how: Shrinkage, back: float) -> "np.ndarray":
-    if level <= 0:
+def _block_means(lightness: "np.ndarray") -> "np.ndarray":
+    """The mean brightness of the block around each pixel, 0..255 in whole steps."""
+    sums = np.pad(lightness, ((SIDE // 2 + 1, SIDE // 2 - 1),) * 2, mode="edge").cumsum(0).cumsum(1, dtype=np.float64)
+    means = sums[SIDE:, SIDE:] - sums[:-SIDE, SIDE:] - sums[SIDE:, :-SIDE] + sums[:-SIDE, :-SIDE]
+    return np.asarray((means / SIDE**2).clip(0, 255).astype(np.uint8))
+
+
+def _clean(plane: "np.ndarray", noise: Noise, how: Shrinkage, back: float, light: "np.ndarray") -> "np.ndarray":
+    if noise.level <= 0:
         return plane
-    clean, structure = shrunk(plane, level, how)
+    clean, structure = shrunk(plane, noise, how, light)
     if back:
         structure *= np.float32(back)
         structure *= plane - clean

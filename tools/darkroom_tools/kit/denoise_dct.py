@@ -17,7 +17,7 @@ from typing import Final
 
 from darkroom_tools.native import np
 
-__all__ = ["TIERS", "Shrinkage", "Stage", "cosine_basis", "shrunk"]
+__all__ = ["SIDE", "TIERS", "Noise", "Shrinkage", "Stage", "cosine_basis", "shrunk"]
 
 THRESHOLD: Final = 2.7
 """Standard deviations of the noise below which a coefficient is dropped."""
@@ -25,6 +25,44 @@ THRESHOLD: Final = 2.7
 
 FLAT: Final = 0.75
 """Mean weight of a pixel's blocks up to which there is structure: noise alone leaves fewer than one in a hundred."""
+
+
+SIDE: Final = 8
+"""Side of the blocks for which a spectrum is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """The noise of one plane.
+
+    Attributes:
+        spectrum: Standard deviation of each coefficient of blocks of 8 × 8 pixels.
+        curve: What that is multiplied by where the brightness is 0 to 255.
+    """
+
+    spectrum: "np.ndarray"
+    curve: "np.ndarray"
+
+    @classmethod
+    def white(cls, deviation: float) -> "Noise":
+        """Noise that is the same everywhere, in all frequencies."""
+        return cls(np.full((SIDE, SIDE), deviation, np.float32), np.ones(256, np.float32))
+
+    @property
+    def level(self) -> float:
+        """The standard deviation of a pixel at the middle of the curve."""
+        return float(np.sqrt(np.mean(np.square(self.spectrum.reshape(-1)[1:]))))
+
+    def times(self, factor: float) -> "Noise":
+        """So many times as strong."""
+        return Noise(self.spectrum * np.float32(factor), self.curve)
+
+    def of_blocks(self, size: int) -> "np.ndarray":
+        """Standard deviation of the coefficients of larger blocks: the same frequencies."""
+        places = np.minimum(np.arange(size) * SIDE / size, SIDE - 1)
+        along = np.stack([np.interp(places, np.arange(SIDE), row) for row in self.spectrum])
+        both = np.stack([np.interp(places, np.arange(SIDE), column) for column in along.T], 1)
+        return np.asarray(both, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,34 +112,44 @@ TIERS: Final[Mapping[str, Shrinkage]] = MappingProxyType(
 """By tier, each about twice to three times the work of the one before."""
 
 
-def shrunk(plane: "np.ndarray", noise: float, how: Shrinkage) -> "tuple[np.ndarray, np.ndarray]":
+def shrunk(
+    plane: "np.ndarray", noise: Noise, how: Shrinkage, light: "np.ndarray | None" = None
+) -> "tuple[np.ndarray, np.ndarray]":
     """Remove noise from one plane that is at least a block wide and high.
 
     Args:
         plane: Rows × columns, float32; its outermost `how.reach` pixels are for context only.
-        noise: The standard deviation of the noise in the same unit.
+        noise: What it has, in the same unit.
+        how: How thoroughly.
+        light: What the curve of the noise says of each pixel (see `lightness`), None where it is 1.
 
     Returns:
         The plane, and where there is structure: 0 where all blocks were flat, towards 1 the more they hold.
     """
-    made, structure = _pass(plane, noise, how.first, None)
+    made, structure = _pass(plane, noise, how.first, None, light)
     if how.second is not None:
-        made, structure = _pass(plane, noise, how.second, made)
+        made, structure = _pass(plane, noise, how.second, made, light)
     return made, structure
 
 
 def _pass(
-    plane: "np.ndarray", noise: float, stage: Stage, model: "np.ndarray | None"
+    plane: "np.ndarray", noise: Noise, stage: Stage, model: "np.ndarray | None", light: "np.ndarray | None"
 ) -> "tuple[np.ndarray, np.ndarray]":
     size = stage.size
     total, weight = np.zeros_like(plane), np.full_like(plane, 1e-6)
+    spectrum = np.tile(noise.of_blocks(size), (1, plane.shape[1] // size))
     for down, across in stage.shifts:
         place = _grid(plane.shape, size, down, across)
         values = _transformed(plane[place], size)
+        deviations = spectrum[None, :, : values.shape[2]]
+        if light is not None:
+            centers = light[down + size // 2 :: size, across + size // 2 :: size]
+            centers = centers[: len(values), : values.shape[2] // size]
+            deviations = deviations * np.repeat(centers, size, axis=1)[:, None]
         if model is None:
-            share = _dropped(values, noise)
+            share = _dropped(values, deviations)
         else:
-            share = _weighed(values, _transformed(model[place], size), noise)
+            share = _weighed(values, _transformed(model[place], size), deviations)
         back = _restored(values)
         back *= share
         part = total[place]
@@ -132,20 +180,20 @@ def _restored(values: "np.ndarray") -> "np.ndarray":
     return np.asarray(np.matmul(_turned(size), wide))
 
 
-def _dropped(values: "np.ndarray", noise: float) -> "np.ndarray":
+def _dropped(values: "np.ndarray", deviations: "np.ndarray") -> "np.ndarray":
     """Drop small coefficients in place; a block's weight is one over the number of the others."""
     size = values.shape[1]
-    kept = (np.abs(values) > noise * np.float32(THRESHOLD)).astype(np.float32)
+    kept = (np.abs(values) > deviations * np.float32(THRESHOLD)).astype(np.float32)
     kept[:, 0, ::size] = 1
     values *= kept
     return 1 / _sums(kept)
 
 
-def _weighed(values: "np.ndarray", model: "np.ndarray", noise: float) -> "np.ndarray":
+def _weighed(values: "np.ndarray", model: "np.ndarray", deviations: "np.ndarray") -> "np.ndarray":
     """Weigh coefficients in place by what the model says of them."""
     size = values.shape[1]
     model *= model
-    gain = model / (model + noise * noise)
+    gain = model / (model + (deviations * deviations + np.float32(1e-6)))
     gain[:, 0, ::size] = 1
     values *= gain
     gain *= gain

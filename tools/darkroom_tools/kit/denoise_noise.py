@@ -1,39 +1,46 @@
-"""How much noise a picture has, from the picture alone.
+"""How much noise a picture has, from the picture alone: at which brightness, and in which frequencies.
 
-Blocks of 8 × 8 pixels are transformed by cosines. In the flattest of them what is left is noise, and its median gives
-the standard deviation. Which blocks are flat is judged by one half of the coefficients (as on a chessboard) and noise
-is read from the other half, so that the choice does not bias the measure.
+Blocks of 8 × 8 pixels are transformed by cosines. In the flattest of them, of each brightness, what is left is noise.
+Which blocks are flat is judged by one half of the coefficients (as on a chessboard) and noise is read from the other
+half, so that the choice does not bias the measure.
 
-Source: the principle of Ponomarenko et al., "An automatic approach to lossy compression of AVIRIS images", 2007, as
-reviewed by Colom and Buades, IPOL 2013.
+Source: the principle of Ponomarenko et al., "An automatic approach to lossy compression of AVIRIS images", 2007, and of
+Colom and Buades, "Analysis and extension of the Ponomarenko et al. method", IPOL 2013.
 """
 
 import math
 from typing import Final
 
-from darkroom_tools.kit.denoise_dct import cosine_basis
+from darkroom_tools.kit.denoise_dct import SIDE, Noise, cosine_basis
 from darkroom_tools.native import np
 
-__all__ = ["opponent_noise", "sampled_blocks"]
+__all__ = ["measured_noise", "sampled_blocks"]
 
-SIDE: Final = 8
 SAMPLES: Final = 8_000
 """Blocks that are looked at, spread evenly."""
 
-FLATTEST: Final = 0.05
-LEAST: Final = 32
-HIGH: Final = 5
-"""Sum of the two frequencies from which a coefficient is read."""
+FLATTEST: Final = 0.08
+"""Share of them that is taken for flat."""
 
+LEAST: Final = 32
 CLIPPED: Final = 12
 """Values of a block at black or white above which noise may be cut off in it."""
 
-MEDIAN_OF_SQUARE: Final = 0.45494
-"""The median of the square of a normal variable of deviation 1."""
+BLOCKS_PER_BIN: Final = 600
+MOST_BINS: Final = 6
+UNLIKELY: Final = 1.6
+"""Times the median above which the level of one brightness is rather structure."""
+
+LOWEST: Final = 2
+"""Sum of the two frequencies up to which even flat blocks hold shading."""
+
+TRIMMED: Final = 0.95
+OF_TRIMMED: Final = 0.7588
+"""The mean of the smallest 95 % of the squares of a normal variable of deviation 1."""
 
 
-def opponent_noise(pixels: "np.ndarray", white: int) -> tuple[float, ...]:
-    """The standard deviation of noise in each plane of the opponent colours, in steps of 255.
+def measured_noise(pixels: "np.ndarray", white: int) -> list[Noise]:
+    """The noise in each plane of the opponent colours, in steps of 255.
 
     Those are the cosine transform of red, green and blue: their sum, red against blue, and green against both, so
     scaled that white noise is as strong in each. Grey has one. What is clipped or transparent does not count.
@@ -51,11 +58,12 @@ def opponent_noise(pixels: "np.ndarray", white: int) -> tuple[float, ...]:
     if clear.sum() >= LEAST:
         blocks = blocks[clear]
     if not len(blocks):
-        return tuple([0.0] * colors)
-    basis = cosine_basis(SIDE)
+        return [Noise.white(0)] * colors
     values = blocks.astype(np.float32) * np.float32(255 / white)
+    means = values.mean((1, 2))
+    basis = cosine_basis(SIDE)
     planes = np.einsum("kc,ncp->knp", cosine_basis(colors), values) @ np.kron(basis, basis).T
-    return tuple(_deviation(plane) for plane in planes)
+    return [_noise(plane, means) for plane in planes]
 
 
 def sampled_blocks(pixels: "np.ndarray") -> "np.ndarray":
@@ -66,14 +74,42 @@ def sampled_blocks(pixels: "np.ndarray") -> "np.ndarray":
     return windows[::step, ::step].reshape(-1, bands, SIDE * SIDE)
 
 
-def _deviation(coefficients: "np.ndarray") -> float:
+def _noise(coefficients: "np.ndarray", means: "np.ndarray") -> Noise:
+    """Of one plane: the levels of each brightness, then the spectrum of all when their levels are made equal."""
     down, across = np.divmod(np.arange(SIDE * SIDE), SIDE)
-    white_squares, high = (down + across) % 2 == 0, down + across >= HIGH
+    light, low = (down + across) % 2 == 0, down + across <= LOWEST
     squares = coefficients * coefficients
-    count = min(len(squares), max(LEAST, int(len(squares) * FLATTEST)))
-    found = []
-    for judged in (white_squares, ~white_squares):
-        energy = squares[:, judged & (down + across > 0)].sum(1)
-        flattest = np.argpartition(energy, count - 1)[:count]
-        found.append(float(np.median(squares[flattest][:, ~judged & high])) / MEDIAN_OF_SQUARE)
-    return math.sqrt(sum(found) / 2)
+    order = np.argsort(means, kind="stable")
+    bins = np.array_split(order, min(MOST_BINS, max(1, len(order) // BLOCKS_PER_BIN)))
+    halves = [(light, ~light), (~light, light)]
+    flat = [[_flattest(squares, members, judged & (down + across > 0)) for members in bins] for judged, _ in halves]
+    levels = np.array(
+        [
+            sum(float(np.median(squares[flat[n][b]][:, read & ~low].mean(1))) for n, (_, read) in enumerate(halves)) / 2
+            for b in range(len(bins))
+        ]
+    )
+    levels = np.minimum(levels, UNLIKELY**2 * np.median(levels))
+    spectrum = np.zeros(SIDE * SIDE)
+    for n, (_, read) in enumerate(halves):
+        same = [squares[chosen][:, read] / max(level, 1e-6) for chosen, level in zip(flat[n], levels, strict=True)]
+        spectrum[read] = _trimmed_mean(np.concatenate(same))
+    spectrum[low] = np.minimum(spectrum[low], 1.5 * spectrum[down + across == LOWEST + 1].max())
+    mean_level = levels.mean()
+    curve = np.interp(
+        np.arange(256), [float(means[members].mean()) for members in bins], np.sqrt(levels / max(mean_level, 1e-9))
+    )
+    deviations = np.sqrt(spectrum * mean_level).reshape(SIDE, SIDE)
+    return Noise(deviations.astype(np.float32), curve.astype(np.float32))
+
+
+def _flattest(squares: "np.ndarray", members: "np.ndarray", judged: "np.ndarray") -> "np.ndarray":
+    energy = squares[members][:, judged].sum(1)
+    count = min(len(members), max(LEAST, int(len(members) * FLATTEST)))
+    return np.asarray(members[np.argpartition(energy, count - 1)[:count]])
+
+
+def _trimmed_mean(values: "np.ndarray") -> "np.ndarray":
+    """The mean of each column without its largest values, as if it were normal noise."""
+    kept = max(1, int(len(values) * TRIMMED))
+    return np.asarray(np.partition(values, kept - 1, axis=0)[:kept].mean(0) / OF_TRIMMED)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from darkroom_tools.kit.denoise_dct import cosine_basis
-from darkroom_tools.kit.denoise_noise import opponent_noise, sampled_blocks
+from darkroom_tools.kit.denoise_noise import measured_noise, sampled_blocks
 from darkroom_tools.kit.enhance_tone import Levels, Look, levels_of, look_steps, luma_of
 from darkroom_tools.kit.pixels import as_array, color_bands, white_level
 from darkroom_tools.native import np, pyvips
@@ -131,7 +131,7 @@ def analyzed(pixels: "pyvips.Image", allowed: Collection[str] = CORRECTIONS) -> 
     array, colors, white = as_array(pixels), color_bands(pixels), white_level(pixels)
     values = array[..., :colors]
     seen = _seen(array, colors, white)
-    noises = opponent_noise(array, white)
+    noises = [plane.level for plane in measured_noise(array, white)]
     noise = math.sqrt(float(np.mean(np.square(noises))))
     levels, contrast = levels_of(seen), _contrast(seen)
     cast = _cast(seen)

@@ -1,0 +1,127 @@
+"""Filling a hole with pieces of its surroundings, the most certain and most structured places first.
+
+Criminisi, Perez, Toyama: Region Filling and Object Removal by Exemplar-Based Image Inpainting, 2004. The pieces are
+chosen on a reduced picture; what is remembered is where each pixel came from, so that the full picture is filled with
+its own pixels, as sharp as they are.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from darkroom_tools.native import np
+
+__all__ = ["REACH", "sources"]
+
+REACH: Final = 4
+"""A patch has 2 × 4 + 1 pixels a side."""
+
+SIDE: Final = 2 * REACH + 1
+MOST_SOURCES: Final = 12_000
+"""Patches to choose from."""
+
+AT_ONCE: Final = 8
+"""Patches that are filled at once, where they do not touch."""
+
+FLAT: Final = 0.02
+"""Structure of a place without any, so that flat places are filled too."""
+
+FAR: Final = 0.5
+"""How much worse a patch at the other end of the picture may seem than one close by."""
+
+
+def sources(picture: "np.ndarray", hole: "np.ndarray", report: Callable[[float], None]) -> "np.ndarray":
+    """Find for each pixel of a hole which known pixel takes its place.
+
+    Args:
+        picture: Height × width × bands, float32, 0..255; at least 9 pixels a side, with a patch outside the hole.
+        hole: Height × width, True where pixels are missing.
+        report: Told how much is done, 0..1.
+
+    Returns:
+        Row and column of the source of each pixel, height × width × 2; known pixels are their own.
+    """
+    height, width, bands = picture.shape
+    values = picture.copy()
+    missing = hole.copy()
+    certain = (~hole).astype(np.float32)
+    places = np.stack(np.mgrid[:height, :width], -1).astype(np.int32)
+    rows, columns, patches = _known_patches(values, hole)
+    squares = patches * patches
+    total = int(hole.sum())
+    values[missing] = 0
+    while missing.any():
+        report(1 - float(missing.sum()) / total)
+        for y, x in _next_places(values, missing, certain):
+            top, left = y - REACH, x - REACH
+            window = (slice(top, top + SIDE), slice(left, left + SIDE))
+            known = ~missing[window]
+            weights = np.repeat(known.reshape(-1), bands).astype(np.float32)
+            wanted = values[window].reshape(-1) * weights
+            cost = squares @ weights - 2 * (patches @ wanted) + float(wanted @ wanted)
+            distance = np.hypot(rows - y, columns - x) / np.hypot(height, width)
+            best = int(np.argmin(np.maximum(cost, 0) * (1 + FAR * distance) + distance))
+            gap = ~known
+            offset = (rows[best] - y, columns[best] - x)
+            values[window][gap] = patches[best].reshape(SIDE, SIDE, bands)[gap]
+            places[window][gap] = (np.stack(np.mgrid[window], -1) + offset)[gap]
+            certain[window][gap] = float((certain[window] * known).sum()) / SIDE**2
+            missing[window] = False
+    return places
+
+
+def _known_patches(values: "np.ndarray", hole: "np.ndarray") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+    """Middles of the patches without a missing pixel, and the patches as rows."""
+    windows = np.lib.stride_tricks.sliding_window_view(hole, (SIDE, SIDE))
+    rows, columns = np.nonzero(~windows.any((2, 3)))
+    # Evenly thinned out; every other patch has nearly the same content.
+    step = -(-len(rows) // MOST_SOURCES)
+    rows, columns = rows[::step], columns[::step]
+    pieces = np.lib.stride_tricks.sliding_window_view(values, (SIDE, SIDE), axis=(0, 1))[rows, columns]
+    patches = np.ascontiguousarray(pieces.transpose(0, 2, 3, 1)).reshape(len(rows), -1)
+    return rows + REACH, columns + REACH, patches.astype(np.float32)
+
+
+def _next_places(values: "np.ndarray", missing: "np.ndarray", certain: "np.ndarray") -> list[tuple[int, int]]:
+    """Middles of patches on the rim of the hole, the most urgent first, that do not touch one another."""
+    height, width = missing.shape
+    padded = np.pad(missing, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    rim_rows, rim_columns = np.nonzero(missing & ~inner)
+    if not len(rim_rows):
+        rim_rows, rim_columns = np.nonzero(missing)
+    rows = np.clip(rim_rows, REACH, height - 1 - REACH)
+    columns = np.clip(rim_columns, REACH, width - 1 - REACH)
+    sums = np.pad(np.cumsum(np.cumsum(certain * ~missing, 0), 1), ((1, 0), (1, 0)))
+    top, left = rows - REACH, columns - REACH
+    confidence = (
+        sums[top + SIDE, left + SIDE] - sums[top, left + SIDE] - sums[top + SIDE, left] + sums[top, left]
+    ) / SIDE**2
+    urgency = confidence * (_structure(values, missing, rim_rows, rim_columns) + FLAT)
+    chosen: list[tuple[int, int]] = []
+    for at in np.argsort(-urgency, kind="stable"):
+        y, x = int(rows[at]), int(columns[at])
+        if all(max(abs(y - a), abs(x - b)) > SIDE for a, b in chosen):
+            chosen.append((y, x))
+        if len(chosen) == AT_ONCE:
+            break
+    return chosen
+
+
+def _structure(
+    values: "np.ndarray", missing: "np.ndarray", rows: "np.ndarray", columns: "np.ndarray"
+) -> "np.ndarray":
+    """How strongly an edge runs into the hole at places of its rim, 0..1."""
+    light = np.pad(values.mean(2), 1, mode="edge")
+    known = np.pad(~missing, 1)
+    across = (light[1:-1, 2:] - light[1:-1, :-2]) * (known[1:-1, 2:] & known[1:-1, :-2] & known[1:-1, 1:-1]) / 2
+    down = (light[2:, 1:-1] - light[:-2, 1:-1]) * (known[2:, 1:-1] & known[:-2, 1:-1] & known[1:-1, 1:-1]) / 2
+    fill = np.pad(missing.astype(np.float32), 1, mode="edge")
+    normal_x, normal_y = (fill[1:-1, 2:] - fill[1:-1, :-2])[rows, columns], (fill[2:, 1:-1] - fill[:-2, 1:-1])[rows, columns]
+    length = np.maximum(np.hypot(normal_x, normal_y), 1e-6)
+    reach = np.arange(-2, 3)
+    y = np.clip(rows[:, None, None] + reach[:, None], 0, missing.shape[0] - 1)
+    x = np.clip(columns[:, None, None] + reach, 0, missing.shape[1] - 1)
+    # The strongest slope close by, turned by a right angle, along the way into the hole.
+    into = np.abs(-down[y, x] * normal_x[:, None, None] + across[y, x] * normal_y[:, None, None])
+    strength: np.ndarray = into.reshape(len(rows), -1).max(1) / length / 255
+    return strength
