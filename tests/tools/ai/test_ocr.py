@@ -44,7 +44,7 @@ def told(places: Sequence[tuple[int, int, int, int]], texts: Sequence[str], upsi
         return [seen]
 
     def chances(array: np.ndarray) -> list[np.ndarray]:
-        answer = np.zeros((len(array), 400, len(letters)), np.float32)
+        answer = np.zeros((len(array), 20, len(letters)), np.float32)
         answer[:, :, 0] = 0.99
         for row in answer:
             for at, letter in enumerate(left.pop(0)):
@@ -55,17 +55,21 @@ def told(places: Sequence[tuple[int, int, int, int]], texts: Sequence[str], upsi
     return DirectRun({SMALL[0]: heat, SMALL[1]: chances, CLASSIFIER: lambda array: [np.tile(sure, (len(array), 1))]})
 
 
-@pytest.mark.parametrize("quality", ["fast", "balanced"])
-def test_a_letter_is_read_without_a_mistake(quality: str) -> None:
-    report = read(page(LETTER), quality=quality)
+def test_a_letter_is_read_without_a_mistake_and_boxes_lie_on_its_lines() -> None:
+    report = read(page(LETTER), quality="fast")
     assert words(report) == "\n".join(LETTER)
     assert all(block.confidence > 0.9 for block in report.blocks)
     assert (report.engine, report.method) == ("PP-OCRv6 small", "ppocrv6-det-small + ppocrv6-rec-small")
     assert report.remarks == []
     assert abs(report.angle) < 1
+    for number, block in enumerate(report.blocks):
+        (left, top), (right, _), (_, bottom), _ = block.box
+        assert top < 16 + 27 * number + 10 < bottom
+        assert bottom - top < 40
+        assert left < 24 < right
 
 
-@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("turns", [1, 2])
 def test_a_turned_page_is_read_in_its_own_order(turns: int) -> None:
     report = read(np.rot90(page(LETTER), turns), quality="fast")
     assert error_rate(words(report), "\n".join(LETTER)) < 0.02
@@ -75,9 +79,9 @@ def test_a_turned_page_is_read_in_its_own_order(turns: int) -> None:
 def test_small_faint_and_badly_lit_text_is_read() -> None:
     small = page(LETTER, 9)
     assert error_rate(words(read(small, quality="fast")), "\n".join(LETTER)) < 0.05
-    faint = page(LETTER, 16, ink=160, paper=168)
-    assert error_rate(words(read(faint, quality="fast")), "\n".join(LETTER)) < 0.02
-    assert error_rate(words(read(faint, quality="fast", enhance=False)), "\n".join(LETTER)) > 0.04
+    faint = page(LETTER[:2], 16, ink=160, paper=168)
+    assert error_rate(words(read(faint, quality="fast")), "\n".join(LETTER[:2])) < 0.02
+    assert error_rate(words(read(faint, quality="fast", enhance=False)), "\n".join(LETTER[:2])) > 0.04
 
 
 def test_chinese_is_read_and_left_out_where_the_language_has_other_letters() -> None:
@@ -89,7 +93,7 @@ def test_chinese_is_read_and_left_out_where_the_language_has_other_letters() -> 
 
 
 def test_a_page_of_a_book_is_read() -> None:
-    text = words(read(data.page()))
+    text = words(read(data.page(), quality="fast"))
     for said in ["Region-based segmentation", "markers of the coins", "extreme parts", "histogram of gr"]:
         assert said.lower() in text.lower()
 
@@ -98,16 +102,6 @@ def test_a_photograph_without_text_says_so() -> None:
     report = read(data.chelsea()[:200, :200], quality="fast")
     assert (report.blocks, report.untrusted_text) == ([], None)
     assert "text" in report.remarks[0]
-
-
-def test_boxes_lie_on_the_lines_of_the_picture() -> None:
-    report = read(page(LETTER), quality="fast")
-    for number, block in enumerate(report.blocks):
-        (left, top), (right, _), (_, bottom), _ = block.box
-        middle = 16 + 27 * number + 10
-        assert top < middle < bottom
-        assert bottom - top < 40
-        assert left < 24 < right
 
 
 def test_words_from_the_picture_stand_in_untrusted_text_only() -> None:
@@ -225,10 +219,9 @@ def test_the_detector_gets_the_picture_as_its_card_says() -> None:
 
 
 def test_a_large_page_is_looked_at_in_strips_and_no_line_is_lost_or_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LOOKS, "fast", replace(LOOKS["fast"], shortest=1, pixels=60_000))
-    lines = [f"Line {number} of the page" for number in range(12)]
-    whole = page(lines, 16)
-    report = read(whole, quality="fast")
+    monkeypatch.setitem(LOOKS, "fast", replace(LOOKS["fast"], shortest=1, pixels=30_000))
+    lines = [f"Line {number} of the page" for number in range(7)]
+    report = read(page(lines, 16), quality="fast")
     assert words(report) == "\n".join(lines)
 
 

@@ -49,6 +49,7 @@ class Ocr(Settings):
     """How thoroughly to look, and for what."""
 
     quality: Literal["fast", "balanced", "best"] = "balanced"
+    """best looks closer at small text"""
 
     language: Annotated[str, AfterValidator(_known_language)] = "auto"
     """auto or ISO 639-1"""

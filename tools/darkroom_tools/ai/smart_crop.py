@@ -170,7 +170,7 @@ def _by_faces(still: Image, faces: Sequence[Region], settings: SmartCrop, method
 
 def _uncut(still: Image, left: float, top: float, size: tuple[int, int], faces: Sequence[Region]) -> Box:
     """A box of that size near a place that cuts no face, and where there is room no hair and no neck."""
-    whole = [*faces, *(grown(face, 0.15, 0.5, 0.2) for face in faces)]
+    whole = [*faces, *(grown(face, 0.15, 0.6, 0.2) for face in faces)]
     left = held(left, size[0], still.width, [(region[0], region[2]) for region in whole])
     top = held(top, size[1], still.height, [(region[1], region[3]) for region in whole])
     return _at(still, left, top, size)

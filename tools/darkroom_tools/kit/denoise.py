@@ -26,9 +26,6 @@ NOTHING: Final = "none"
 DENOISE_MODELS: Final = tuple(found.id for found in cards_for("denoise"))
 """What a tool that removes noise may use."""
 
-SILENT: Final = 0.35
-"""Deviation of noise, of 255, up to which there is nothing to remove: rounding alone makes 0.29."""
-
 USUAL_COLOR: Final = 0.3
 """Where colour noise counts as much as was measured."""
 
@@ -100,7 +97,7 @@ def denoised(
     """
     array, colors, white = as_array(pixels), color_bands(pixels), white_level(pixels)
     measured = measured_noise(array, white)
-    if strength <= 0 or max(noise.level for noise in measured) <= SILENT:
+    if strength <= 0 or max(noise.level for noise in measured) <= 0:
         return pixels, NOTHING
     values = _without_hidden(array, colors)
     amounts = _amounts(measured, strength, color, detail)

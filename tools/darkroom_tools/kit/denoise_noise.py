@@ -19,23 +19,41 @@ __all__ = ["measured_noise", "sampled_blocks"]
 SAMPLES: Final = 8_000
 """Blocks that are looked at, spread evenly."""
 
-FLATTEST: Final = 0.08
+FLATTEST: Final = 0.04
 """Share of them that is taken for flat."""
 
-LEAST: Final = 32
+LEAST: Final = 24
 CLIPPED: Final = 12
 """Values of a block at black or white above which noise may be cut off in it."""
 
-BLOCKS_PER_BIN: Final = 600
+BLOCKS_PER_BIN: Final = 1_600
 MOST_BINS: Final = 6
-UNLIKELY: Final = 1.6
+UNLIKELY: Final = 1.5
 """Times the median above which the level of one brightness is rather structure."""
 
 LOWEST: Final = 2
 """Sum of the two frequencies up to which even flat blocks hold shading."""
 
+HIGH: Final = 5
+"""Sum of the two frequencies from which there is hardly any structure in flat blocks."""
+
+SILENT: Final = 0.35
+"""Deviation up to which there is no noise: rounding alone makes 0.29."""
+
+OF_MEDIAN: Final = 0.4549
+"""The median of the square of a normal variable of deviation 1."""
+
 TRIMMED: Final = 0.95
-OF_TRIMMED: Final = 0.7588
+OF_HIGH: Final = 5
+"""Sum of the two frequencies from which there is hardly any structure in flat blocks."""
+
+SILENT: Final = 0.35
+"""Deviation up to which there is no noise: rounding alone makes 0.29."""
+
+OF_MEDIAN: Final = 0.4549
+"""The median of the square of a normal variable of deviation 1."""
+
+TRIMMED: Final = 0.7588
 """The mean of the smallest 95 % of the squares of a normal variable of deviation 1."""
 
 
@@ -82,6 +100,8 @@ def _noise(coefficients: "np.ndarray", means: "np.ndarray") -> Noise:
     order = np.argsort(means, kind="stable")
     bins = np.array_split(order, min(MOST_BINS, max(1, len(order) // BLOCKS_PER_BIN)))
     halves = [(light, ~light), (~light, light)]
+    if _plain_level(squares, down + across, halves) <= SILENT:
+        return Noise.white(0)
     flat = [[_flattest(squares, members, judged & (down + across > 0)) for members in bins] for judged, _ in halves]
     levels = np.array(
         [
@@ -101,6 +121,20 @@ def _noise(coefficients: "np.ndarray", means: "np.ndarray") -> Noise:
     )
     deviations = np.sqrt(spectrum * mean_level).reshape(SIDE, SIDE)
     return Noise(deviations.astype(np.float32), curve.astype(np.float32))
+
+
+def _plain_level(
+    squares: "np.ndarray", frequency: "np.ndarray", halves: "list[tuple[np.ndarray, np.ndarray]]"
+) -> float:
+    """The deviation in high frequencies, by the median, which a few edges do not move."""
+    everything = np.arange(len(squares))
+    found = [
+        float(
+            np.median(squares[_flattest(squares, everything, judged & (frequency > 0))][:, read & (frequency >= HIGH)])
+        )
+        for judged, read in halves
+    ]
+    return math.sqrt(sum(found) / 2 / OF_MEDIAN)
 
 
 def _flattest(squares: "np.ndarray", members: "np.ndarray", judged: "np.ndarray") -> "np.ndarray":

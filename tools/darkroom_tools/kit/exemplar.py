@@ -5,12 +5,15 @@ chosen on a reduced picture; what is remembered is where each pixel came from, s
 its own pixels, as sharp as they are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from darkroom_tools.native import np
 
-__all__ = ["REACH", "sources"]
+__all__ = ["SIDE", "sources"]
+
+_Known = tuple["np.ndarray", "np.ndarray", "np.ndarray", "np.ndarray"]
+"""Rows and columns of the middles of known patches, the patches, and their squares."""
 
 REACH: Final = 4
 """A patch has 2 × 4 + 1 pixels a side."""
@@ -51,22 +54,35 @@ def sources(picture: "np.ndarray", hole: "np.ndarray", report: Callable[[float],
     values[missing] = 0
     while missing.any():
         report(1 - float(missing.sum()) / total)
-        for y, x in _next_places(values, missing, certain):
-            top, left = y - REACH, x - REACH
-            window = (slice(top, top + SIDE), slice(left, left + SIDE))
-            known = ~missing[window]
-            weights = np.repeat(known.reshape(-1), bands).astype(np.float32)
-            wanted = values[window].reshape(-1) * weights
-            cost = squares @ weights - 2 * (patches @ wanted) + float(wanted @ wanted)
-            distance = np.hypot(rows - y, columns - x) / np.hypot(height, width)
-            best = int(np.argmin(np.maximum(cost, 0) * (1 + FAR * distance) + distance))
-            gap = ~known
-            offset = (rows[best] - y, columns[best] - x)
+        middles = _next_places(values, missing, certain)
+        for (y, x), best in zip(
+            middles, _best(values, missing, middles, (rows, columns, patches, squares)), strict=True
+        ):
+            window = _window(y, x)
+            gap = missing[window]
             values[window][gap] = patches[best].reshape(SIDE, SIDE, bands)[gap]
-            places[window][gap] = (np.stack(np.mgrid[window], -1) + offset)[gap]
-            certain[window][gap] = float((certain[window] * known).sum()) / SIDE**2
+            places[window][gap] = (np.stack(np.mgrid[window], -1) + (rows[best] - y, columns[best] - x))[gap]
+            certain[window][gap] = float((certain[window] * ~gap).sum()) / SIDE**2
             missing[window] = False
     return places
+
+
+def _window(y: int, x: int) -> tuple[slice, slice]:
+    return slice(y - REACH, y + REACH + 1), slice(x - REACH, x + REACH + 1)
+
+
+def _best(
+    values: "np.ndarray", missing: "np.ndarray", middles: Sequence[tuple[int, int]], known: _Known
+) -> "np.ndarray":
+    """For each patch the number of the known one that is most like what is there of it."""
+    rows, columns, patches, squares = known
+    bands = values.shape[2]
+    weights = np.stack([np.repeat(~missing[_window(y, x)].reshape(-1), bands) for y, x in middles], 1)
+    wanted = np.stack([values[_window(y, x)].reshape(-1) for y, x in middles], 1) * weights
+    cost = squares @ weights.astype(np.float32) - 2 * (patches @ wanted) + (wanted * wanted).sum(0)
+    y, x = np.array(middles).T
+    far = np.hypot(rows[:, None] - y, columns[:, None] - x) / np.hypot(*missing.shape)
+    return np.argmin(np.maximum(cost, 0) * (1 + FAR * far) + far, axis=0)
 
 
 def _known_patches(values: "np.ndarray", hole: "np.ndarray") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
@@ -107,16 +123,17 @@ def _next_places(values: "np.ndarray", missing: "np.ndarray", certain: "np.ndarr
     return chosen
 
 
-def _structure(
-    values: "np.ndarray", missing: "np.ndarray", rows: "np.ndarray", columns: "np.ndarray"
-) -> "np.ndarray":
+def _structure(values: "np.ndarray", missing: "np.ndarray", rows: "np.ndarray", columns: "np.ndarray") -> "np.ndarray":
     """How strongly an edge runs into the hole at places of its rim, 0..1."""
     light = np.pad(values.mean(2), 1, mode="edge")
     known = np.pad(~missing, 1)
     across = (light[1:-1, 2:] - light[1:-1, :-2]) * (known[1:-1, 2:] & known[1:-1, :-2] & known[1:-1, 1:-1]) / 2
     down = (light[2:, 1:-1] - light[:-2, 1:-1]) * (known[2:, 1:-1] & known[:-2, 1:-1] & known[1:-1, 1:-1]) / 2
     fill = np.pad(missing.astype(np.float32), 1, mode="edge")
-    normal_x, normal_y = (fill[1:-1, 2:] - fill[1:-1, :-2])[rows, columns], (fill[2:, 1:-1] - fill[:-2, 1:-1])[rows, columns]
+    normal_x, normal_y = (
+        (fill[1:-1, 2:] - fill[1:-1, :-2])[rows, columns],
+        (fill[2:, 1:-1] - fill[:-2, 1:-1])[rows, columns],
+    )
     length = np.maximum(np.hypot(normal_x, normal_y), 1e-6)
     reach = np.arange(-2, 3)
     y = np.clip(rows[:, None, None] + reach[:, None], 0, missing.shape[0] - 1)
