@@ -25,7 +25,11 @@ LEAST_CHROMA: Final = 4.0
 SAME_TONE: Final = 3.0
 """Deviation of a and b, from what they are at that lightness, up to which there is but one tone, as in sepia."""
 
-TO_XYZ: Final = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+TO_XYZ: Final = (
+    (0.4124564, 0.3575761, 0.1804375),
+    (0.2126729, 0.7151522, 0.0721750),
+    (0.0193339, 0.1191920, 0.9503041),
+)
 """Linear sRGB to XYZ (IEC 61966-2-1)."""
 
 

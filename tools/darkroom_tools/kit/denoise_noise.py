@@ -44,16 +44,7 @@ OF_MEDIAN: Final = 0.4549
 """The median of the square of a normal variable of deviation 1."""
 
 TRIMMED: Final = 0.95
-OF_HIGH: Final = 5
-"""Sum of the two frequencies from which there is hardly any structure in flat blocks."""
-
-SILENT: Final = 0.35
-"""Deviation up to which there is no noise: rounding alone makes 0.29."""
-
-OF_MEDIAN: Final = 0.4549
-"""The median of the square of a normal variable of deviation 1."""
-
-TRIMMED: Final = 0.7588
+OF_TRIMMED: Final = 0.7588
 """The mean of the smallest 95 % of the squares of a normal variable of deviation 1."""
 
 
@@ -81,7 +72,12 @@ def measured_noise(pixels: "np.ndarray", white: int) -> list[Noise]:
     means = values.mean((1, 2))
     basis = cosine_basis(SIDE)
     planes = np.einsum("kc,ncp->knp", cosine_basis(colors), values) @ np.kron(basis, basis).T
-    return [_noise(plane, means) for plane in planes]
+    # JPEG drops the high frequencies of colour first: where lightness has noise, colour is taken to have some too.
+    squares = planes * planes
+    loud = [_plain_level(plane) > SILENT for plane in squares]
+    return [
+        _noise(plane, means) if own or loud[0] else Noise.white(0) for own, plane in zip(loud, squares, strict=True)
+    ]
 
 
 def sampled_blocks(pixels: "np.ndarray") -> "np.ndarray":
@@ -92,16 +88,13 @@ def sampled_blocks(pixels: "np.ndarray") -> "np.ndarray":
     return windows[::step, ::step].reshape(-1, bands, SIDE * SIDE)
 
 
-def _noise(coefficients: "np.ndarray", means: "np.ndarray") -> Noise:
+def _noise(squares: "np.ndarray", means: "np.ndarray") -> Noise:
     """Of one plane: the levels of each brightness, then the spectrum of all when their levels are made equal."""
     down, across = np.divmod(np.arange(SIDE * SIDE), SIDE)
     light, low = (down + across) % 2 == 0, down + across <= LOWEST
-    squares = coefficients * coefficients
     order = np.argsort(means, kind="stable")
     bins = np.array_split(order, min(MOST_BINS, max(1, len(order) // BLOCKS_PER_BIN)))
     halves = [(light, ~light), (~light, light)]
-    if _plain_level(squares, down + across, halves) <= SILENT:
-        return Noise.white(0)
     flat = [[_flattest(squares, members, judged & (down + across > 0)) for members in bins] for judged, _ in halves]
     levels = np.array(
         [
@@ -123,18 +116,14 @@ def _noise(coefficients: "np.ndarray", means: "np.ndarray") -> Noise:
     return Noise(deviations.astype(np.float32), curve.astype(np.float32))
 
 
-def _plain_level(
-    squares: "np.ndarray", frequency: "np.ndarray", halves: "list[tuple[np.ndarray, np.ndarray]]"
-) -> float:
+def _plain_level(squares: "np.ndarray") -> float:
     """The deviation in high frequencies, by the median, which a few edges do not move."""
-    everything = np.arange(len(squares))
-    found = [
-        float(
-            np.median(squares[_flattest(squares, everything, judged & (frequency > 0))][:, read & (frequency >= HIGH)])
-        )
-        for judged, read in halves
-    ]
-    return math.sqrt(sum(found) / 2 / OF_MEDIAN)
+    down, across = np.divmod(np.arange(SIDE * SIDE), SIDE)
+    light, high, found = (down + across) % 2 == 0, down + across >= HIGH, 0.0
+    for judged in (light, ~light):
+        chosen = _flattest(squares, np.arange(len(squares)), judged & (down + across > 0))
+        found += float(np.median(squares[chosen][:, ~judged & high]))
+    return math.sqrt(found / 2 / OF_MEDIAN)
 
 
 def _flattest(squares: "np.ndarray", members: "np.ndarray", judged: "np.ndarray") -> "np.ndarray":

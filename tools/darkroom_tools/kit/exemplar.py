@@ -28,6 +28,12 @@ AT_ONCE: Final = 8
 FLAT: Final = 0.02
 """Structure of a place without any, so that flat places are filled too."""
 
+CANDIDATES: Final = 16
+NEARLY: Final = 1.08
+LEVELS: Final = 3.0
+"""Of so many patches that are nearly as good as the best, or differ from it by so many levels, the one is taken whose
+new pixels are most like those of the others: what only one of them would bring in is likely to be out of place."""
+
 FAR: Final = 0.5
 """How much worse a patch at the other end of the picture may seem than one close by."""
 
@@ -47,7 +53,8 @@ def sources(picture: "np.ndarray", hole: "np.ndarray", report: Callable[[float],
     values = picture.copy()
     missing = hole.copy()
     certain = (~hole).astype(np.float32)
-    places = np.stack(np.mgrid[:height, :width], -1).astype(np.int32)
+    places = np.indices((height, width), np.int32).transpose(1, 2, 0).copy()
+    origin = places.copy()
     rows, columns, patches = _known_patches(values, hole)
     squares = patches * patches
     total = int(hole.sum())
@@ -61,7 +68,7 @@ def sources(picture: "np.ndarray", hole: "np.ndarray", report: Callable[[float],
             window = _window(y, x)
             gap = missing[window]
             values[window][gap] = patches[best].reshape(SIDE, SIDE, bands)[gap]
-            places[window][gap] = (np.stack(np.mgrid[window], -1) + (rows[best] - y, columns[best] - x))[gap]
+            places[window][gap] = origin[window][gap] + (rows[best] - y, columns[best] - x)
             certain[window][gap] = float((certain[window] * ~gap).sum()) / SIDE**2
             missing[window] = False
     return places
@@ -71,9 +78,7 @@ def _window(y: int, x: int) -> tuple[slice, slice]:
     return slice(y - REACH, y + REACH + 1), slice(x - REACH, x + REACH + 1)
 
 
-def _best(
-    values: "np.ndarray", missing: "np.ndarray", middles: Sequence[tuple[int, int]], known: _Known
-) -> "np.ndarray":
+def _best(values: "np.ndarray", missing: "np.ndarray", middles: Sequence[tuple[int, int]], known: _Known) -> list[int]:
     """For each patch the number of the known one that is most like what is there of it."""
     rows, columns, patches, squares = known
     bands = values.shape[2]
@@ -82,7 +87,22 @@ def _best(
     cost = squares @ weights.astype(np.float32) - 2 * (patches @ wanted) + (wanted * wanted).sum(0)
     y, x = np.array(middles).T
     far = np.hypot(rows[:, None] - y, columns[:, None] - x) / np.hypot(*missing.shape)
-    return np.argmin(np.maximum(cost, 0) * (1 + FAR * far) + far, axis=0)
+    cost = np.maximum(cost, 0) * (1 + FAR * far) + far
+    return [_usual(column, patches, mask == 0) for column, mask in zip(cost.T, weights.T, strict=True)]
+
+
+def _usual(cost: "np.ndarray", patches: "np.ndarray", gap: "np.ndarray") -> int:
+    """Of the patches that fit about as well as the best, the one with the least surprising new pixels."""
+    near = _cheapest(cost)
+    near = near[cost[near] <= NEARLY * cost[near[0]] + LEVELS**2 * (~gap).sum()]
+    new = patches[near][:, gap]
+    return int(near[np.argmin(((new - new.mean(0)) ** 2).sum(1))])
+
+
+def _cheapest(cost: "np.ndarray") -> "np.ndarray":
+    some = np.argpartition(cost, min(CANDIDATES, len(cost) - 1))[:CANDIDATES]
+    ordered: np.ndarray = some[np.lexsort((some, cost[some]))]
+    return ordered
 
 
 def _known_patches(values: "np.ndarray", hole: "np.ndarray") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":

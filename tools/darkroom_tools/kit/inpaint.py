@@ -8,6 +8,7 @@ from darkroom_tools.base import Run
 from darkroom_tools.kit.diffusion import carried_in
 from darkroom_tools.kit.exemplar import SIDE, sources
 from darkroom_tools.kit.pixels import as_array, color_bands, resized, white_level
+from darkroom_tools.kit.seamless import corrections
 from darkroom_tools.models import Card, best_installed, cards_for
 from darkroom_tools.native import np, pyvips
 
@@ -160,9 +161,11 @@ def _by_pieces(
         filled = carried_in(part.astype(np.float32) * scale, missing, report)
         part[here[box]] = np.clip(np.floor(filled[here[box]] / scale + 0.5), 0, np.iinfo(array.dtype).max)
         return
-    offsets = sources(small * scale, unknown, report) - np.stack(np.mgrid[: len(unknown), : unknown.shape[1]], -1)
+    places = sources(small * scale, unknown, report)
+    offsets = places - np.indices(unknown.shape).transpose(1, 2, 0)
+    levels = corrections(small, unknown, places)
     rows, columns = np.nonzero(here[box])
-    part[rows, columns] = _gathered(part, missing, offsets, unknown, factor, rows, columns)
+    part[rows, columns] = _gathered(part, missing, offsets, levels, factor, rows, columns)
 
 
 def _has_a_patch(unknown: "np.ndarray") -> bool:
@@ -180,14 +183,15 @@ def _reduced(part: "np.ndarray", missing: "np.ndarray", factor: int) -> "tuple[n
     known = (~gone).astype(np.float32)
     count = known.reshape(shape).sum((1, 3))
     sums = (values * known[..., None]).reshape(*shape, bands).sum((1, 3))
-    return sums / np.maximum(count, 1)[..., None], gone.reshape(shape).any((1, 3))
+    partly: np.ndarray = gone.reshape(shape).max((1, 3))
+    return sums / np.maximum(count, 1)[..., None], partly
 
 
-def _gathered(  # noqa: PLR0913 - the reduced and the full picture
+def _gathered(
     part: "np.ndarray",
     missing: "np.ndarray",
     offsets: "np.ndarray",
-    unknown: "np.ndarray",
+    levels: "np.ndarray",
     factor: int,
     rows: "np.ndarray",
     columns: "np.ndarray",
@@ -201,21 +205,21 @@ def _gathered(  # noqa: PLR0913 - the reduced and the full picture
         share = (1 - np.abs(y - at_y)) * (1 - np.abs(x - at_x))
         # The block of the pixel itself always has a source, whatever its neighbours have.
         share = share + 1e-6 * ((at_y == rows // factor) & (at_x == columns // factor))
-        inside = (at_y >= 0) & (at_x >= 0) & (at_y < len(unknown)) & (at_x < unknown.shape[1])
-        at_y, at_x = np.clip(at_y, 0, len(unknown) - 1), np.clip(at_x, 0, unknown.shape[1] - 1)
+        inside = (at_y >= 0) & (at_x >= 0) & (at_y < len(offsets)) & (at_x < offsets.shape[1])
+        at_y, at_x = np.clip(at_y, 0, len(offsets) - 1), np.clip(at_x, 0, offsets.shape[1] - 1)
         from_y, from_x = rows + offsets[at_y, at_x, 0] * factor, columns + offsets[at_y, at_x, 1] * factor
-        usable = inside & unknown[at_y, at_x] & (from_y >= 0) & (from_x >= 0)
+        usable = inside & offsets[at_y, at_x].any(-1) & (from_y >= 0) & (from_x >= 0)
         usable &= (from_y < len(part)) & (from_x < part.shape[1])
         from_y, from_x = np.clip(from_y, 0, len(part) - 1), np.clip(from_x, 0, part.shape[1] - 1)
         usable &= ~missing[from_y, from_x]
         share = (share * usable)[:, None]
-        total += share * part[from_y, from_x]
+        total += share * (part[from_y, from_x] + levels[at_y, at_x])
         weight += share
-    mixed: np.ndarray = np.floor(total / np.maximum(weight, 1e-12) + 0.5).astype(part.dtype)
-    return mixed
+    mixed = np.floor(total / np.maximum(weight, 1e-12) + 0.5)
+    return np.clip(mixed, 0, np.iinfo(part.dtype).max).astype(part.dtype)
 
 
-def _by_network(  # noqa: PLR0913 - one hole of a picture
+def _by_network(
     array: "np.ndarray", here: "np.ndarray", hole: _Hole, scale: float, card: Card, colors: int, run: Run
 ) -> None:
     """Fill one hole by a network that sees a square around it."""
