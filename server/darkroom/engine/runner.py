@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 ENCODE_WEIGHT = 6.0
 RUN_WEIGHT = 3.0
+MODEL_WEIGHT = 30.0
+"""Shares of the progress, beside 1 for a step that is lazy: what may run a network takes nearly all of the time."""
+
 SHOWN_FILES = 20
 """Names of an archive's files that the facts list."""
 
@@ -136,12 +139,16 @@ def _streams(plan: Plan, tools: Mapping[str, Tool]) -> bool:
 
 def _ranges(plan: Plan, tools: Mapping[str, Tool]) -> list[tuple[float, float]]:
     """The share of the progress for each step and for the encode, where lazy steps do their work."""
-    weights = [RUN_WEIGHT if tools[step.tool].wants_run else 1.0 for step in plan.steps] + [ENCODE_WEIGHT]
+    weights = [_weight(tools[step.tool]) for step in plan.steps] + [ENCODE_WEIGHT]
     total, low, ranges = sum(weights), 0.0, []
     for weight in weights:
         ranges.append((low, low + weight / total))
         low += weight / total
     return ranges
+
+
+def _weight(tool: Tool) -> float:
+    return MODEL_WEIGHT if tool.models else RUN_WEIGHT if tool.wants_run else 1.0
 
 
 def _run_step(tool: Tool, step: Step, images: Mapping[str, Any], stage: Stage) -> Any:

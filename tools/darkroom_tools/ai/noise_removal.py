@@ -31,7 +31,7 @@ ColorNoise = Annotated[
     float,
     BeforeValidator(_percent_or_switch),
     Field(ge=0, le=100),
-    WithJsonSchema({"type": ["number", "boolean"]}),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "boolean"}]}),
 ]
 
 
@@ -83,8 +83,7 @@ class NoiseRemoval(Settings):
 def noise_removal(image: Image, settings: NoiseRemoval, run: Run) -> Image:
     """Remove grain and colour noise, as much as is measured in the picture.
 
-    fast, balanced and best shrink cosine coefficients; without a model, maximum does so with more work. The reply has
-    the noise before and after, as the standard deviation of 255 steps; where there is none, the picture stays as it is.
+    The reply has the noise before and after in levels of 255; where there is none, the picture stays as it is.
     """
     before = noise_level(first_frame(image).pixels)
     methods: list[str] = []

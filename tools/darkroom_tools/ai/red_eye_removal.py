@@ -11,7 +11,7 @@ from darkroom_tools.kit.percent import PercentOrShare
 from darkroom_tools.kit.pixels import as_array, color_bands, first_frame, white_level
 from darkroom_tools.kit.red_eye import corrected, red_pupil
 from darkroom_tools.kit.unpublished import Unpublished
-from darkroom_tools.kit.wanted_format import LOSSY
+from darkroom_tools.kit.wanted_format import written_as
 from darkroom_tools.native import np, pyvips
 
 FACE_SENSITIVITY = 0.7
@@ -43,7 +43,7 @@ def red_eye_removal(image: Image, settings: RedEyeRemoval, run: Run) -> Image:
     if image.frames > 1:
         still = still.warn(f"Only the first of {image.frames} frames is corrected.")
     pixels = still.pixels.copy_memory()
-    result = _to_be_written(still, settings)
+    result = written_as(still, settings.format, settings.quality)
     if color_bands(pixels) != 3:
         return result.with_facts(method="none", eyesCorrected=0).warn("A grey picture has no red eyes.")
     run.progress(0, "looking for faces")
@@ -67,11 +67,3 @@ def red_eye_removal(image: Image, settings: RedEyeRemoval, run: Run) -> Image:
         return result.warn("No red eye was found, so nothing was changed. Raise 'sensitivity' for weaker red.")
     made = pyvips.Image.new_from_memory(array.data, pixels.width, pixels.height, pixels.bands, pixels.format)
     return result.with_pixels(made.copy(interpretation=pixels.interpretation))
-
-
-def _to_be_written(image: Image, settings: RedEyeRemoval) -> Image:
-    if settings.format != "auto":
-        image = image.encode_as(format=settings.format)
-    format = image.encoding.format or image.source.format
-    # In PNG and GIF a quality would mean a palette.
-    return image.encode_as(quality=settings.quality) if settings.quality and format in LOSSY else image

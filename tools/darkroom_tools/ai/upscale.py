@@ -16,7 +16,7 @@ from darkroom_tools.kit.geometry import check_output
 from darkroom_tools.kit.pixels import as_array, as_color, color_bands
 from darkroom_tools.kit.sharpen import unsharp
 from darkroom_tools.kit.tiles import run_tiled
-from darkroom_tools.kit.wanted_format import LOSSY
+from darkroom_tools.kit.wanted_format import written_as
 from darkroom_tools.models import Card, card, cards_for, missing
 from darkroom_tools.native import np, pyvips
 from darkroom_tools.settings import nearest
@@ -111,7 +111,7 @@ def upscale(image: Image, settings: Upscale, run: Run) -> Image:
     result = result.with_facts(width=width, height=height, method=work.model.id if work.model else LANCZOS)
     for text in work.warnings:
         result = result.warn(text)
-    return _to_be_written(result, settings)
+    return written_as(result, settings.format, settings.quality)
 
 
 def _model(settings: Upscale, run: Run) -> Card | None:
@@ -205,14 +205,3 @@ def _faces(frame: "pyvips.Image", work: _Work) -> tuple[Card | None, list[Face]]
 def _scaled(face: Face, by: int) -> Face:
     points = tuple((x * by, y * by) for x, y in face.landmarks)
     return Face(face.left * by, face.top * by, face.width * by, face.height * by, face.score, points)
-
-
-def _to_be_written(image: Image, settings: Upscale) -> Image:
-    """In the wanted format, with the wanted quality where the format knows one."""
-    if settings.format != "auto":
-        image = image.encode_as(format=settings.format)
-    format = image.encoding.format or image.source.format
-    # In PNG and GIF a quality would mean a palette.
-    if format in LOSSY or format == "heic":
-        image = image.encode_as(quality=settings.quality)
-    return image

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator
 
 from darkroom_tools.errors import UnsupportedFormat
+from darkroom_tools.image import Image
 
-__all__ = ["LOSSY", "WantedFormat"]
+__all__ = ["LOSSY", "WantedFormat", "written_as"]
 
 LOSSY: Final = frozenset({"jpeg", "webp", "avif", "heif"})
 """Formats whose quality is a matter of degree."""
@@ -27,3 +28,12 @@ WantedFormat = Annotated[
     Literal["png", "jpeg", "webp", "avif", "tiff", "gif", "heif", "heic"], BeforeValidator(_no_heic)
 ]
 """Every format that is written, and `heic`, which is refused with words."""
+
+
+def written_as(image: Image, format: str, quality: int | None) -> Image:
+    """The picture to be written in a format (`auto` and `original` keep its own), with a quality where it has one."""
+    if format not in ("auto", "original"):
+        image = image.encode_as(format=format)
+    written = image.encoding.format or image.source.format
+    # In PNG and GIF a quality would mean a palette.
+    return image.encode_as(quality=quality) if quality is not None and written in (*LOSSY, "heic") else image

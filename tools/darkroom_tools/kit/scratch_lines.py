@@ -1,0 +1,280 @@
+"""Thin lines that stand out of a picture on both sides, and which of them are scratches.
+
+A line is looked for in 16 directions and at three sizes: it is brighter (or darker) than what lies on both sides, for
+most of a stretch, and such stretches follow one another. Lines also belong to pictures: hair, wires, edges. What tells
+a scratch is how it looks along its whole length: as bright as white or as dark as black, hardly changing with what it
+crosses, and with the same thing on both sides.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from darkroom_tools.native import np, pyvips
+
+__all__ = ["Line", "Range", "lines_of", "tonal_range"]
+
+DIRECTIONS: Final = 16
+LEVELS: Final = 3
+"""Lines are looked for at full size, half and a quarter: 1 to 12 pixels wide."""
+
+ASIDE: Final = 3
+"""How far from a line its surroundings are, in pixels of a level."""
+
+FULL: Final = 24
+"""Contrast, of 255, that counts as much as any larger one."""
+
+STRETCH: Final = 17
+"""Pixels along a line that are averaged."""
+
+FILLED: Final = 0.6
+"""Share of a stretch that must be line; more where there are other lines close by."""
+
+WEAK: Final = 0.45
+"""Share that is enough next to a line."""
+
+BUSY: Final = 0.2
+BUSY_MORE: Final = 0.5
+"""Activity of a neighbourhood without distrust, and how much more must be filled for each unit beyond."""
+
+AROUND: Final = 8
+"""Activity is averaged over 5 × 5 blocks of so many pixels."""
+
+LENGTH: Final = 0.12
+"""Of a line that is looked for: share of the longer side of the picture."""
+
+SHORTEST: Final = 24
+UNBROKEN: Final = 0.85
+"""Least length in pixels, and the share of it that must be there."""
+
+FEWEST: Final = 12
+"""Pixels of a line that is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Black and white of a picture, 0..255."""
+
+    black: float
+    white: float
+
+    @property
+    def span(self) -> float:
+        return max(1.0, self.white - self.black)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line in a picture.
+
+    Attributes:
+        rows: Of its pixels, at its level.
+        columns: Of its pixels.
+        level: 0 at full size, 1 at half, 2 at a quarter.
+        bright: Whether it is brighter than what is around it.
+        length: Share of the longer side of the picture.
+        contrast: Median difference from what is around it, of 255.
+        short_of: How far from white or black it is, in shares of the tonal range.
+        uneven: Median difference between its two sides, in shares of the contrast.
+        follows: How much of a change around it it goes along with: 0 for paint, 1 for glass.
+        varies: Standard deviation along it, of 255.
+        crosses: Standard deviation of what is around it.
+    """
+
+    rows: "np.ndarray"
+    columns: "np.ndarray"
+    level: int
+    bright: bool
+    length: float
+    contrast: float
+    short_of: float
+    uneven: float
+    follows: float
+    varies: float
+    crosses: float
+
+
+def tonal_range(grey: "np.ndarray") -> Range:
+    """The first and the last percent of an 8-bit picture."""
+    black, white = np.percentile(grey[::2, ::2], (1, 99))
+    return Range(float(black), float(white))
+
+
+def lines_of(grey: "np.ndarray", report: Callable[[float], None]) -> list[Line]:
+    """All lines that may be scratches, judged.
+
+    Args:
+        grey: Height × width, uint8.
+        report: Told how much is done, 0..1; may raise to stop.
+    """
+    tones = tonal_range(grey)
+    longer = max(grey.shape)
+    found: list[Line] = []
+    for level in range(LEVELS):
+        part = grey if level == 0 else _halved(part)
+        if min(part.shape) < SHORTEST:
+            break
+        wanted = max(SHORTEST, round(LENGTH * max(part.shape)))
+        for bright in (True, False):
+            begun = 2 * level + (not bright)
+            values = part if bright else 255 - part
+            mask = _lines(values, wanted, lambda share, begun=begun: report((begun + share) / (2 * LEVELS)))
+            found += _judged(values, mask, level, bright, tones, longer)
+    report(1)
+    return found
+
+
+def _halved(grey: "np.ndarray") -> "np.ndarray":
+    height, width = grey.shape[0] // 2 * 2, grey.shape[1] // 2 * 2
+    sums = grey[:height:2, :width].astype(np.uint16) + grey[1:height:2, :width]
+    return ((sums[:, ::2] + sums[:, 1::2] + 2) // 4).astype(np.uint8)
+
+
+def _lines(values: "np.ndarray", wanted: int, report: Callable[[float], None]) -> "np.ndarray":
+    """Where bright lines of at least the wanted length are."""
+    ridges = [_ridge(values, turn) for turn in _turns()]
+    activity = ridges[0]
+    for ridge in ridges[1:]:
+        activity = np.maximum(activity, ridge)
+    enough = _enough(activity)
+    mask = np.zeros(values.shape, bool)
+    for number, (ridge, turn) in enumerate(zip(ridges, _turns(), strict=True)):
+        report(number / DIRECTIONS)
+        filled = _along(ridge, turn, STRETCH)
+        sure = (filled >= enough) & (ridge > 128)
+        near = _near_long(sure, turn, wanted)
+        if near is not None:
+            mask |= near & (filled >= np.minimum(enough, round(WEAK * 255))) & (ridge > 76)
+    return mask
+
+
+def _turns() -> Iterator[tuple[float, float]]:
+    """Directions of lines: steps across and down."""
+    for number in range(DIRECTIONS):
+        angle = math.pi * number / DIRECTIONS
+        yield math.cos(angle), math.sin(angle)
+
+
+def _ridge(values: "np.ndarray", turn: tuple[float, float]) -> "np.ndarray":
+    """How far a pixel stands out of both sides of a line through it, 255 for `FULL`."""
+    height, width = values.shape
+    across, down = round(-ASIDE * turn[1]), round(ASIDE * turn[0])
+    padded = np.pad(values, ASIDE, mode="edge")
+    sides = [
+        padded[ASIDE + y : ASIDE + y + height, ASIDE + x : ASIDE + x + width]
+        for y, x in ((down, across), (-down, -across))
+    ]
+    higher = values - np.minimum(values, np.maximum(*sides))
+    table = np.minimum(255, np.arange(256) * (255 / FULL) + 0.5).astype(np.uint8)
+    return np.asarray(table[higher])
+
+
+def _along(plane: "np.ndarray", turn: tuple[float, float], length: int) -> "np.ndarray":
+    """The mean over a stretch in a direction, uint8."""
+    half = length // 2
+    kernel = np.zeros((2 * half + 1, 2 * half + 1))
+    for step in np.linspace(-half, half, 4 * half + 1):
+        kernel[half + round(step * turn[1]), half + round(step * turn[0])] = 1
+    height, width = plane.shape
+    picture = pyvips.Image.new_from_memory(np.ascontiguousarray(plane).data, width, height, 1, "uchar")
+    mask = pyvips.Image.new_from_array(kernel.tolist(), scale=float(kernel.sum()))
+    return np.asarray(picture.conv(mask, precision="integer").numpy()).reshape(height, width)
+
+
+def _enough(activity: "np.ndarray") -> "np.ndarray":
+    """The share of a stretch, of 255, that makes it a line at each place."""
+    height, width = activity.shape
+    picture = pyvips.Image.new_from_memory(activity.data, width, height, 1, "uchar")
+    blocks = picture.shrink(AROUND, AROUND, ceil=True)
+    mean = blocks.conv(pyvips.Image.new_from_array([[1] * 5] * 5, scale=25), precision="integer")
+    busy = mean.resize(AROUND, kernel="nearest").crop(0, 0, width, height)
+    share = np.asarray(busy.numpy()).reshape(height, width).astype(np.int16)
+    more = BUSY_MORE * np.maximum(np.arange(256) / 255 - BUSY, 0)
+    return np.asarray(np.minimum(255, 255 * (FILLED + more)).astype(np.uint8)[share])
+
+
+def _near_long(sure: "np.ndarray", turn: tuple[float, float], wanted: int) -> "np.ndarray | None":
+    """The surroundings of unbroken lines of the wanted length, None without any."""
+    factor = max(2, wanted // 24)
+    if not sure.any():
+        return None
+    height, width = sure.shape
+    padded = np.pad(sure, ((0, -height % factor), (0, -width % factor)))
+    shape = (padded.shape[0] // factor, factor, padded.shape[1] // factor, factor)
+    blocks = (padded.reshape(shape).any((1, 3)) * 255).astype(np.uint8)
+    wide = _grown(blocks) if factor < 4 else blocks
+    length = max(5, wanted // factor)
+    long = (_along(wide, turn, length) >= round(UNBROKEN * 255)) & (blocks > 0)
+    if not long.any():
+        return None
+    near = _along((long * 255).astype(np.uint8), turn, length + 2) > 0
+    near = _grown((near * 255).astype(np.uint8)) > 0
+    return near.repeat(factor, 0).repeat(factor, 1)[:height, :width]
+
+
+def _grown(mask: "np.ndarray") -> "np.ndarray":
+    """The maximum over 3 × 3 pixels."""
+    padded = np.pad(mask, 1)
+    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+
+
+def _judged(
+    values: "np.ndarray", mask: "np.ndarray", level: int, bright: bool, tones: Range, longer: int
+) -> Iterator[Line]:
+    """The connected lines of a mask; in `values` they are the bright ones."""
+    if not mask.any():
+        return
+    height, width = mask.shape
+    grown = _grown((mask * 255).astype(np.uint8))
+    labels = pyvips.Image.new_from_memory(grown.data, width, height, 1, "uchar").labelregions()
+    rows, columns = np.nonzero(mask)
+    numbers = np.asarray(labels.numpy()).reshape(height, width)[rows, columns]
+    order = np.argsort(numbers, kind="stable")
+    top = tones.white if bright else 255 - tones.black
+    for members in np.split(order, np.nonzero(np.diff(numbers[order]))[0] + 1):
+        if len(members) >= FEWEST:
+            yield _line(values, rows[members], columns[members], level, bright, top, tones.span, longer)
+
+
+def _line(  # noqa: PLR0913 - a line and its picture
+    values: "np.ndarray",
+    rows: "np.ndarray",
+    columns: "np.ndarray",
+    level: int,
+    bright: bool,
+    top: float,
+    span: float,
+    longer: int,
+) -> Line:
+    points = np.stack([columns, rows], 1).astype(np.float64)
+    points -= points.mean(0)
+    _, axes = np.linalg.eigh(points.T @ points)
+    along, aside = axes[:, 1], axes[:, 0]
+    length = (float(np.ptp(points @ along)) + 1) * 2**level / longer
+
+    def at(step: int) -> "np.ndarray":
+        y = np.clip(np.rint(rows + step * aside[1]).astype(int), 0, values.shape[0] - 1)
+        x = np.clip(np.rint(columns + step * aside[0]).astype(int), 0, values.shape[1] - 1)
+        return values[y, x].astype(np.float32)
+
+    peak = np.maximum(np.maximum(at(-1), at(0)), at(1))
+    left, right = at(ASIDE + 1), at(-ASIDE - 1)
+    around = (left + right) / 2
+    contrast = float(np.median(peak - around))
+    spread = float(np.var(around))
+    follows = float(np.mean((around - around.mean()) * (peak - peak.mean()))) / max(spread, 4.0)
+    return Line(
+        rows,
+        columns,
+        level,
+        bright,
+        length,
+        contrast,
+        short_of=(top - float(np.percentile(peak, 70))) / span,
+        uneven=float(np.median(np.abs(left - right))) / max(1.0, contrast),
+        follows=follows,
+        varies=float(peak.std()),
+        crosses=math.sqrt(spread),
+    )
