@@ -69,6 +69,16 @@ def luminance(batch: int | str = "n", side: int = 320) -> bytes:
     return _model([node], (batch, 3, side, side), (batch, 1, side, side), [weight])
 
 
+def one_chroma(a: float = 20, b: float = -30, side: int = 512) -> bytes:
+    """A colouring model as DDColor is one, NCHW at 512²: every pixel gets the same two values of chroma."""
+    weights = [
+        numpy_helper.from_array(np.zeros((2, 3, 1, 1), np.float32), "weight"),
+        numpy_helper.from_array(np.array([a, b], np.float32), "bias"),
+    ]
+    node = helper.make_node("Conv", ["x", "weight", "bias"], ["y"], kernel_shape=[1, 1])
+    return _model([node], (1, 3, side, side), (1, 2, side, side), weights)
+
+
 def over_batch_maximum() -> bytes:
     """Divides by the maximum of the whole batch, so a row's answer depends on the others."""
     nodes = [

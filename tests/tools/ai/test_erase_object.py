@@ -90,9 +90,11 @@ def test_a_mask_without_white_changes_nothing_and_says_so() -> None:
     assert "nothing was erased" in result.warnings[0]
 
 
-def test_a_mask_over_everything_is_refused() -> None:
-    with pytest.raises(InvalidSettings, match="whole picture"):
-        erase(picture(noise(80, 60)), picture(SPOT * 0 + 255))
+def test_a_mask_over_everything_changes_nothing_and_says_so() -> None:
+    scene = noise(80, 60)
+    result = erase(picture(scene), picture(SPOT * 0 + 255))
+    assert np.array_equal(array_of(result), scene)
+    assert "covers the whole picture" in result.warnings[0]
 
 
 def test_a_call_without_a_mask_says_how_to_give_one() -> None:

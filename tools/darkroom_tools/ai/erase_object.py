@@ -73,10 +73,8 @@ def erase_object(image: Image, settings: EraseObject, run: Run, mask: Image | No
     if not hole.any():
         return result.with_facts(method="none").warn("The mask has no white, so nothing was erased.")
     if hole.all():
-        raise InvalidSettings(
-            "The mask covers the whole picture, so there is nothing left to fill it from. White is what is erased.",
-            field="mask",
-        )
+        said = "The mask covers the whole picture, so nothing is left to fill it from and nothing was erased."
+        return result.with_facts(method="none").warn(said)
 
     def report(done: float) -> None:
         run.progress(0.05 + 0.9 * done, "filling")
