@@ -10,6 +10,7 @@ from darkroom_tools.base import Image, Run, Settings, tool
 from darkroom_tools.kit.faces import FACE_MODELS, Face, find_faces
 from darkroom_tools.kit.geometry import MAX_SIDE, check_output
 from darkroom_tools.kit.pixels import as_array, color_bands, frame_at, resized, white_level
+from darkroom_tools.kit.saliency import attention, small
 from darkroom_tools.kit.seams import carried_over, carve, energy_of
 from darkroom_tools.native import np, pyvips
 
@@ -22,6 +23,9 @@ REFERENCE_SIDE: Final = 1_200
 FACE_SENSITIVITY: Final = 0.5
 PROTECTED: Final = 1_000.0
 """Energy of a pixel of a face: more than any edge has."""
+
+NOTICED: Final = 20.0
+"""Energy of a pixel that draws the eye twice as much as the average."""
 
 A_LOT: Final = 0.5
 """Share of a side beyond which things are squeezed for want of background."""
@@ -126,6 +130,7 @@ def _importance(
     light = np.stack([_brightness(frame, width, height) for frame in frames]).mean(0)
     unit = max(width, height) / REFERENCE_SIDE
     energy = energy_of(light, settings.sobel_threshold, settings.blur_radius * unit)
+    energy += NOTICED * np.clip(_attention(whole, width, height) - 1, 0, 3)
     for face in faces:
         # Hair above, chin below and ears belong to what must not be bent.
         left, right = face.left - 0.15 * face.width, face.left + 1.15 * face.width
@@ -136,13 +141,21 @@ def _importance(
     return light, energy
 
 
+def _attention(frame: "pyvips.Image", width: int, height: int) -> "np.ndarray":
+    """How much each place draws the eye, 1 on average: the inside of a thing may be as flat as its background."""
+    seen = attention(small(frame))
+    data = np.ascontiguousarray(seen, np.float32)
+    made = pyvips.Image.new_from_memory(data.data, data.shape[1], data.shape[0], 1, "float")
+    return as_array(resized(made, width, height, "linear"))[..., 0]
+
+
 def _brightness(frame: "pyvips.Image", width: int, height: int) -> "np.ndarray":
     """Grey levels of 0..255; what is transparent counts as black."""
-    small = resized(frame, width, height, "linear") if (frame.width, frame.height) != (width, height) else frame
-    colors, white = color_bands(small), white_level(frame)
-    array = as_array(small).astype(np.float32) * (255 / white)
+    reduced = resized(frame, width, height, "linear") if (frame.width, frame.height) != (width, height) else frame
+    colors, white = color_bands(reduced), white_level(frame)
+    array = as_array(reduced).astype(np.float32) * (255 / white)
     light = array[..., :colors] @ np.array((0.299, 0.587, 0.114) if colors == 3 else (1.0,), np.float32)
-    opaque: np.ndarray = light * array[..., colors] / 255 if small.hasalpha() else light
+    opaque: np.ndarray = light * array[..., colors] / 255 if reduced.hasalpha() else light
     return opaque
 
 

@@ -162,7 +162,8 @@ def _remarks(page: Page, settings: Ocr, complete: bool) -> Iterable[str]:
     if not page.paragraphs:
         yield "No text was found." if not page.unread else "What looks like text could not be read."
     elif page.unread:
-        yield f"{page.unread} more places look like text but could not be read."
+        places = "place looks" if page.unread == 1 else "places look"
+        yield f"{page.unread} more {places} like text but could not be read."
     if not complete:
         yield f"The text goes on: only {MOST_LINES} lines and {MOST_CHARACTERS} characters are given. Crop the picture."
     if settings.quality == "best" and "medium" not in _engine(page.method):
