@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mcp import Client
 from support.odd import TEST_PHOTO, TINY_PICTURE
-from support.onnx_models import identity, install, one_chroma
+from support.onnx_models import install, stand_ins
 
 from darkroom.app import Darkroom, open_darkroom
 from darkroom.config import Config
@@ -38,9 +38,7 @@ def caller(pictures: Path) -> Principal:
 @pytest.fixture(scope="session")
 async def room(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Darkroom]:
     config = Config(data_dir=tmp_path_factory.mktemp("darkroom"), workers=2, port=0)
-    # Two tools can do nothing without a network; small ones of the same contracts stand in for theirs.
-    networks = {"gfpgan-1.4": identity(1, 3, 512, 512), "ddcolor": one_chroma()}
-    install(config.data_dir, networks)
+    install(config.data_dir, stand_ins())
     async with open_darkroom(config) as opened:
         yield opened
 

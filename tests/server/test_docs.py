@@ -12,6 +12,7 @@ import pytest
 from llms_txt import parse_llms_file
 from mcp import Client, StdioServerParameters
 from support.odd import TEST_DOCUMENTS
+from support.onnx_models import install, stand_ins
 from support.processes import PHOTOS, Served, darkroom, serving
 
 from darkroom.docs import llms_full_txt, llms_txt
@@ -85,6 +86,8 @@ async def test_the_server_publishes_what_the_documentation_says(server: Served) 
 async def agent(tmp_path: Path) -> AsyncIterator[Client]:
     """An agent on stdio that may name files of an empty folder."""
     (tmp_path / "desk").mkdir()
+    (tmp_path / "data").mkdir()
+    install(tmp_path / "data", stand_ins())
     command = ["-m", "darkroom", "mcp", "--data-dir", str(tmp_path / "data"), "--root", str(tmp_path / "desk")]
     async with Client(StdioServerParameters(command=sys.executable, args=command)) as client:
         yield client

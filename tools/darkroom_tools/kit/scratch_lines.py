@@ -116,8 +116,9 @@ def lines_of(grey: "np.ndarray", report: Callable[[float], None]) -> list[Line]:
     """
     tones = tonal_range(grey)
     found: list[Line] = []
+    part = grey
     for level in range(LEVELS):
-        part = halved(part) if level else grey
+        part = halved(part) if level else part
         if min(part.shape) < SHORTEST:
             break
         wanted = max(SHORTEST, round(LENGTH * max(part.shape)))
@@ -249,7 +250,9 @@ def _judged(values: "np.ndarray", mask: "np.ndarray", level: int, bright: bool, 
     top = tones.white if bright else 255 - tones.black
     for rows, columns in connected(mask):
         if len(rows) >= FEWEST:
-            yield Line(rows, columns, level, bright, _odds(values, rows, columns, top, tones.span) + COARSE * (level > 0))
+            yield Line(
+                rows, columns, level, bright, _odds(values, rows, columns, top, tones.span) + COARSE * (level > 0)
+            )
 
 
 def _odds(values: "np.ndarray", rows: "np.ndarray", columns: "np.ndarray", top: float, span: float) -> float:

@@ -18,11 +18,12 @@ WORKING_SIDE: Final = 2_000
 DAMAGED: Final = 4.0
 """Sum of what the odds of lines are above 1 that makes a picture a damaged one."""
 
-ODDS: Final[dict[Care, tuple[float, float]]] = {"light": (2.0, 3.5), "auto": (0.5, 3.0), "heavy": (-0.5, 0.5)}
+ODDS: Final[dict[Care, tuple[float, float]]] = {"light": (2.0, 3.5), "auto": (1.0, 3.0), "heavy": (-0.5, 0.5)}
 """Odds from which a line is taken for a scratch: in a damaged picture, and in one that seems whole."""
 
+PATTERN_ODDS: Final = 0.0
 MOST: Final = 0.15
-"""Share of a picture that scratches cover at most; more lines are a pattern, such as a wall of bricks."""
+"""Share of a picture that likely lines cover at most; more of them are a pattern, such as a wall of bricks."""
 
 SPECK: Final = 7
 """Side of a square into which no speck fits, in pixels of a level."""
@@ -37,13 +38,13 @@ STANDS_OUT: Final[dict[Care, float]] = {"light": 48, "auto": 36, "heavy": 28}
 CLEARER: Final = 2.5
 """Least contrast of a speck, of 255, and in multiples of the range of its surroundings."""
 
-ALONE: Final = 10
+ALONE: Final = 10.0
 """How much a speck stands out more than pixels around it do on average."""
 
 NEAR_END: Final = 0.3
 """How far from white or black a speck is at most, in shares of the tonal range."""
 
-FEW: Final[dict[Care, int]] = {"light": 12, "auto": 6, "heavy": 1}
+FEW: Final[dict[Care, int]] = {"light": 60, "auto": 30, "heavy": 1}
 """Specks below which they belong to a picture that has no scratches."""
 
 NIGHT: Final = 40
@@ -52,8 +53,8 @@ NIGHT: Final = 40
 SOFT: Final = 4.0
 """Deviation of the blur that carries the surroundings into scratches."""
 
-LEAST: Final = 6
-SHARE: Final = 0.2
+LEAST: Final = 8
+SHARE: Final = 0.35
 """From what difference on the pixels next to a scratch belong to it: of 255, and in shares of its contrast."""
 
 
@@ -119,9 +120,9 @@ def _scratches(grey: "np.ndarray", care: Care, report: Callable[[float], None]) 
     lines = lines_of(grey, report)
     damaged = sum(max(0.0, line.odds - 1) for line in lines) >= DAMAGED
     least = ODDS[care][0 if damaged else 1]
-    taken = [line for line in lines if line.odds >= least]
-    bright, dark = _drawn(taken, grey.shape)
-    return [] if care != "heavy" and (bright | dark).mean() > MOST else taken
+    bright, dark = _drawn([line for line in lines if line.odds >= PATTERN_ODDS], grey.shape)
+    pattern = care != "heavy" and (bright | dark).mean() > MOST
+    return [] if pattern else [line for line in lines if line.odds >= least]
 
 
 def _drawn(lines: list[Line], shape: tuple[int, ...]) -> "tuple[np.ndarray, np.ndarray]":
@@ -167,7 +168,7 @@ def _spots(values: "np.ndarray", least: float, contrast: float) -> "np.ndarray":
     smooth = _running(_running(without, SPECK, np.maximum), SPECK, np.minimum)
     changes = _running(smooth, SURROUNDINGS, np.maximum) - _running(smooth, SURROUNDINGS, np.minimum)
     busy = block_means(spot + (smooth - np.minimum(smooth, without)))
-    wanted = np.maximum(np.maximum(contrast, CLEARER * np.arange(256))[changes], ALONE * busy)
+    wanted = np.maximum(np.maximum(contrast, CLEARER * np.arange(256))[changes], ALONE * busy.astype(np.float32))
     sure = (spot >= wanted) & (values >= least)
     near = _running(np.where(sure, spot, 0).astype(np.uint8), SPECK, np.maximum)
     return np.asarray((near > 0) & (spot >= near * np.float32(0.4)))
@@ -182,7 +183,9 @@ def _running(plane: "np.ndarray", size: int, pick: "np.ufunc") -> "np.ndarray":
         while reach < size:
             step = min(reach, size - reach)
             length = wide.shape[axis] - step
-            wide = pick(wide.take(range(length), axis) if axis else wide[:length], wide[:, step:] if axis else wide[step:])
+            wide = pick(
+                wide.take(range(length), axis) if axis else wide[:length], wide[:, step:] if axis else wide[step:]
+            )
             reach += step
         plane = wide
     return plane
@@ -213,7 +216,9 @@ def _at_full_size(
     near = grown(grown((part * 255).astype(np.uint8)))
     planes = np.stack([surroundings, least, near], -1)
     picture = pyvips.Image.new_from_memory(planes.data, planes.shape[1], planes.shape[0], 3, "uchar")
-    wide = as_array(picture.copy(interpretation="multiband") if full.shape == part.shape else _fitted(picture, width, height))
+    wide = as_array(
+        picture.copy(interpretation="multiband") if full.shape == part.shape else _fitted(picture, width, height)
+    )
     differs = (full.astype(np.int16) - wide[..., 0]) * sign >= wide[..., 1]
     return np.asarray((wide[..., 2] > 127) & differs)
 
