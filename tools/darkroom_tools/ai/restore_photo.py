@@ -36,25 +36,25 @@ class RestorePhoto(Settings):
     """Which damage is repaired, and how thoroughly."""
 
     mode: Care = "auto"
-    """How much counts as damage"""
+    """Light: only certain damage"""
 
     scratch_removal: bool = True
-    """Scratches, creases, dust"""
+    """Dust too"""
 
     face_enhancement: bool = True
-    """By a model, if installed"""
+    """Needs a model"""
 
     fidelity: Annotated[float, Field(ge=0, le=1)] = 0.7
-    """Faces: likeness over beauty"""
+    """Likeness of faces"""
 
     denoise: bool = True
     """Remove grain"""
 
     denoise_strength: Annotated[float, Field(ge=0, le=100)] = 40
-    """50 is as measured"""
+    """50: as measured"""
 
     colorize: bool = False
-    """If grey and a model is installed"""
+    """If grey; needs a model"""
 
     colorize_strength: Unpublished[PercentOrShare] = 85
     """100 is full colour"""
@@ -90,9 +90,9 @@ class _Restoration:
     example={"mode": "light"},
 )
 def restore_photo(image: Image, settings: RestorePhoto, run: Run) -> Image:
-    """Repair an old photo: scratches and dust, faces, grain, faded tones, and colour if asked for.
+    """Repair an old photo: scratches, faces, grain, faded tones, colour.
 
-    The reply lists each step, done or skipped and why. Faces and colour need models; the rest works without.
+    Steps whose model is missing are skipped.
     """
     still = first_frame(image)
     if image.frames > 1:

@@ -20,7 +20,8 @@ WORKING_SIDE: Final = 1_000
 """The cascade looks at a picture of at most this side; its smallest face has 24 pixels there."""
 
 TURNS: Final = (-20, 20)
-"""Degrees by which the picture is turned where no upright face was found."""
+TURNED_SIDE: Final = 300
+"""Degrees by which a picture of at most that side is turned where no upright face was found."""
 
 NEAR, ALIKE = 0.3, 0.4
 """Windows belong together whose centres are within this share of their side, and whose sides differ by less (log)."""
@@ -100,6 +101,8 @@ def find_faces(pixels: "pyvips.Image", sensitivity: float, run: Run) -> Faces:
     if model is not None:
         seen = faces_yunet.detect(color, model, 0.9 - 0.6 * sensitivity, run)
         return Faces(_largest_first([Face(*box, score, points) for box, score, points in seen]), model.id, False)
+    if min(color.width, color.height) < faces_cascade.SIDE:
+        return Faces((), "lbp-cascade", True)
     least = WEAKEST + RANGE * (1 - sensitivity)
     scale = min(1.0, WORKING_SIDE / max(color.width, color.height))
     width, height = max(1, round(color.width * scale)), max(1, round(color.height * scale))
@@ -107,7 +110,8 @@ def find_faces(pixels: "pyvips.Image", sensitivity: float, run: Run) -> Faces:
     values = np.floor(as_array(small).astype(np.float32) * (255 / white_level(color)) + 0.5).astype(np.uint8)
     found = [_scaled(face, color.width / width) for face in _upright(values, least, run)]
     if not found:
-        coarse = values[::2, ::2] if max(width, height) > WORKING_SIDE / 2 else values
+        step = -(-max(width, height) // TURNED_SIDE)
+        coarse = values[::step, ::step]
         tilted = [face for degrees in TURNS for face in _turned(coarse, degrees, least, run)]
         found = [_scaled(face, color.width / coarse.shape[1]) for face in tilted]
     return Faces(_largest_first(_without_doubles(found)), "lbp-cascade", True)

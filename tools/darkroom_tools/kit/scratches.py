@@ -18,6 +18,9 @@ WORKING_SIDE: Final = 2_000
 DAMAGED: Final = 4.0
 """Sum of what the odds of lines are above 1 that makes a picture a damaged one."""
 
+RUINED: Final = 10.0
+"""The sum from which `auto` takes less likely lines too."""
+
 ODDS: Final[dict[Care, tuple[float, float]]] = {"light": (2.0, 3.5), "auto": (1.0, 3.0), "heavy": (-0.5, 0.5)}
 """Odds from which a line is taken for a scratch: in a damaged picture, and in one that seems whole."""
 
@@ -118,8 +121,10 @@ def _grey(pixels: "pyvips.Image") -> "np.ndarray":
 def _scratches(grey: "np.ndarray", care: Care, report: Callable[[float], None]) -> list[Line]:
     """The lines that are taken for scratches."""
     lines = lines_of(grey, report)
-    damaged = sum(max(0.0, line.odds - 1) for line in lines) >= DAMAGED
-    least = ODDS[care][0 if damaged else 1]
+    damage = sum(max(0.0, line.odds - 1) for line in lines)
+    least = ODDS[care][0 if damage >= DAMAGED else 1]
+    if care == "auto" and damage >= RUINED:
+        least = ODDS["heavy"][1]
     bright, dark = _drawn([line for line in lines if line.odds >= PATTERN_ODDS], grey.shape)
     pattern = care != "heavy" and (bright | dark).mean() > MOST
     return [] if pattern else [line for line in lines if line.odds >= least]
