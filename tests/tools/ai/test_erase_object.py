@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+import pyvips
+from PIL.PngImagePlugin import PngInfo
 from support.pictures import DirectRun, array_of, gradient, noise, picture, use
 
 from darkroom_tools.ai.erase_object import erase_object
@@ -23,9 +25,9 @@ def scene_with_a_thing() -> np.ndarray:
     return scene
 
 
-def encoded(mask: np.ndarray, format: str = "PNG") -> str:
+def encoded(mask: np.ndarray, format: str = "PNG", **options: Any) -> str:
     buffer = io.BytesIO()
-    PIL.Image.fromarray(mask).save(buffer, format)
+    PIL.Image.fromarray(mask).save(buffer, format, **options)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -111,6 +113,30 @@ def test_a_mask_that_cannot_be_read_is_refused_by_name(value: str) -> None:
     with pytest.raises(InvalidSettings, match="maskData") as caught:
         erase(picture(noise(80, 60)), maskData=value)
     assert caught.value.details["field"] == "maskData"
+
+
+def test_text_inside_a_mask_never_reaches_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, seen = pyvips.Image.new_from_buffer, []
+
+    def spy(data: bytes, *rest: Any, **options: Any) -> pyvips.Image:
+        seen.append(data)
+        return decode(data, *rest, **options)
+
+    monkeypatch.setattr(pyvips.Image, "new_from_buffer", spy)
+    text = PngInfo()
+    text.add_text("Comment", "A" * 10_000, zip=True)
+    value = encoded(SPOT, pnginfo=text)
+    assert b"zTXtComment" in base64.b64decode(value)
+    assert erase(picture(noise(80, 60)), maskData=value).facts["erasedPixels"] == 400
+    assert seen == [base64.b64decode(encoded(SPOT))]
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA"])
+def test_a_png_of_any_kind_is_a_mask(mode: str) -> None:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(SPOT).convert(mode).save(buffer, "PNG")
+    value = base64.b64encode(buffer.getvalue()).decode()
+    assert erase(picture(noise(80, 60)), maskData=value).facts["erasedPixels"] == 400
 
 
 def test_a_huge_mask_is_refused_before_it_is_decoded() -> None:

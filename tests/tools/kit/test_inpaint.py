@@ -44,6 +44,14 @@ def psnr(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / ((one.astype(float) - other)[where] ** 2).mean()))
 
 
+@pytest.mark.parametrize("thickness", [1, 4])
+def test_what_stood_in_a_thin_hole_plays_no_part_in_its_filling(thickness: int) -> None:
+    scene = data.coffee()[100:180, 100:220].astype(np.float32)
+    mask = scratches(80, 120, thickness)
+    white, black = (np.where(mask[..., None], value, scene).astype(np.float32) for value in (255, 0))
+    assert np.array_equal(carried_in(white, mask, quiet), carried_in(black, mask, quiet))
+
+
 @pytest.mark.parametrize("name", ["coffee", "rocket", "chelsea"])
 @pytest.mark.parametrize("thickness", [3, 7])
 def test_scratches_are_filled_better_than_by_telea_and_navier_stokes(name: str, thickness: int) -> None:

@@ -1,16 +1,15 @@
 """Face Enhancement."""
 
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from darkroom_tools.base import Image, Run, Settings, tool
-from darkroom_tools.kit.face_restore import RESTORE_MODELS, best_restorer, restored
+from darkroom_tools.kit.face_restore import RESTORE_MODELS, restored
 from darkroom_tools.kit.faces import FACE_MODELS, Face, find_faces
+from darkroom_tools.kit.named_model import known_model, wanted_model
 from darkroom_tools.kit.pixels import first_frame
-from darkroom_tools.models import Card, card, missing
 
-NEWEST: Final = "gfpgan-1.4"
 OF_A_KIND: Final = {"gfpgan": ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2")}
 """Names that stand for the first installed of several."""
 
@@ -19,14 +18,10 @@ NAMES: Final = ("auto", "gfpgan", "codeformer", *(model for model in RESTORE_MOD
 SHOWN: Final = 100
 
 
-def _known(value: Any) -> Any:
-    if isinstance(value, str) and value not in NAMES:
-        raise ValueError(f"'model' should be one of {', '.join(NAMES)}, but got {value[:40]!r}.")
-    return value
-
-
 Model = Annotated[
-    str, BeforeValidator(_known), WithJsonSchema({"type": "string", "enum": ["auto", "gfpgan", "codeformer"]})
+    str,
+    AfterValidator(known_model(NAMES)),
+    WithJsonSchema({"type": "string", "enum": ["auto", "gfpgan", "codeformer"]}),
 ]
 """All ids are accepted; only the usual names are published."""
 
@@ -55,7 +50,7 @@ def enhance_faces(image: Image, settings: EnhanceFaces, run: Run) -> Image:
 
     Needs a model: without one the error says which command installs it.
     """
-    model = _chosen(settings.model, run)
+    model = wanted_model(settings.model, "face-restore", run, OF_A_KIND)
     still = first_frame(image)
     if image.frames > 1:
         still = still.warn(f"Only the first of {image.frames} frames is enhanced.")
@@ -76,24 +71,6 @@ def enhance_faces(image: Image, settings: EnhanceFaces, run: Run) -> Image:
         run.progress(0.1 + 0.8 * done, f"face {round(done * len(faces))} of {len(faces)}")
 
     return result.with_pixels(restored(pixels, faces, run, model=model, strength=settings.strength, report=report))
-
-
-def _chosen(name: str, run: Run) -> Card:
-    """The card of the wanted model.
-
-    Raises:
-        ModelNotInstalled: It is not here, or with `auto` none is.
-    """
-    if name == "auto":
-        best = best_restorer(run)
-        if best is None:
-            raise missing(NEWEST)
-        return best
-    ids = OF_A_KIND.get(name, (name,))
-    for model in ids:
-        if run.installed(model):
-            return card(model)
-    raise missing(ids[0])
 
 
 def _off_center(face: Face, width: int, height: int) -> float:

@@ -19,7 +19,8 @@ MOST_CHARACTERS: Final = 2_000_000
 MOST_PIXELS: Final = 100_000_000
 """Limits of a mask that comes inside the settings; a larger one is handed in as a picture."""
 
-LEADING_BYTES: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
+PNG: Final = b"\x89PNG\r\n\x1a\n"
+LEADING_BYTES: Final = (PNG, b"\xff\xd8\xff", b"RIFF")
 """PNG, JPEG and WebP."""
 
 LARGE: Final = 0.12
@@ -103,7 +104,7 @@ def _mask(settings: EraseObject, given: Image | None) -> "pyvips.Image":
         data = base64.b64decode(settings.mask_data.rpartition(",")[2], validate=True)
         if not data.startswith(LEADING_BYTES):
             raise ValueError("neither PNG nor JPEG nor WebP")
-        header = pyvips.Image.new_from_buffer(data, "", fail_on="warning")
+        header = pyvips.Image.new_from_buffer(_bare(data), "", fail_on="warning")
         if header.width * header.height > MOST_PIXELS:
             raise ValueError("too many pixels")
         decoded: pyvips.Image = header.copy_memory()
@@ -113,6 +114,20 @@ def _mask(settings: EraseObject, given: Image | None) -> "pyvips.Image":
             field="maskData",
         ) from error
     return decoded
+
+
+def _bare(data: bytes) -> bytes:
+    """A PNG with nothing but its pixels: text and profiles may inflate to gigabytes. Others stay as they are."""
+    if not data.startswith(PNG):
+        return data
+    kept, at = [PNG], len(PNG)
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        kind = data[at + 4 : at + 8]
+        if kind.isupper() or kind == b"tRNS":  # critical chunks begin with a capital; all known ones are in capitals
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def _hole(mask: "pyvips.Image", width: int, height: int, threshold: int) -> "np.ndarray":

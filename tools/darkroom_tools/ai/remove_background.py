@@ -6,14 +6,13 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from darkroom_tools.base import Image, Run, Settings, tool
-from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.kit import backdrop, matting
 from darkroom_tools.kit.cutout import Subject, subject_mask
+from darkroom_tools.kit.named_model import known_model
 from darkroom_tools.kit.pixels import color_bands, first_frame, masked, takes_alpha, white_level
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.models import cards_for
 from darkroom_tools.native import pyvips
-from darkroom_tools.settings import nearest
 
 USUAL = 50.0
 """Percent of blur or shadow where only its switch is given."""
@@ -21,16 +20,6 @@ USUAL = 50.0
 CUTOUT_MODELS = tuple(card.id for card in cards_for("cutout"))
 
 Percent = Annotated[float, Field(ge=0, le=100)]
-
-
-def _known_model(value: str) -> str:
-    allowed = ["auto", *CUTOUT_MODELS]
-    if value not in allowed:
-        near = nearest(value, allowed)
-        hint = f" Did you mean {near!r}?" if near else ""
-        said = f"Setting 'model' should be one of {', '.join(allowed)}, but got {value[:60]!r}.{hint}"
-        raise InvalidSettings(said, field="model", got=value[:60], allowed=allowed, nearest=near)
-    return value
 
 
 def _color(value: str) -> str:
@@ -44,7 +33,7 @@ def _color_or_transparent(value: str) -> str:
 
 
 # Checked in code instead of by enum and pattern: in the schema those would cost more than all other words together.
-Model = Annotated[str, AfterValidator(_known_model)]
+Model = Annotated[str, AfterValidator(known_model(["auto", *CUTOUT_MODELS]))]
 Color = Annotated[str, AfterValidator(_color)]
 Backdrop = Annotated[str, AfterValidator(_color_or_transparent)]
 

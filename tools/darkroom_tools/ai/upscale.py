@@ -7,19 +7,18 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from darkroom_tools.base import Image, Run, Settings, tool
-from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.kit.denoise import denoised
 from darkroom_tools.kit.enlarge import lanczos, picture_of, uncovered
 from darkroom_tools.kit.face_restore import best_restorer, restored
 from darkroom_tools.kit.faces import Face, find_faces
 from darkroom_tools.kit.geometry import check_output
+from darkroom_tools.kit.named_model import known_model
 from darkroom_tools.kit.pixels import as_array, as_color, color_bands
 from darkroom_tools.kit.sharpen import unsharp
 from darkroom_tools.kit.tiles import run_tiled
 from darkroom_tools.kit.wanted_format import written_as
 from darkroom_tools.models import Card, card, cards_for, missing
 from darkroom_tools.native import np, pyvips
-from darkroom_tools.settings import nearest
 
 UPSCALERS = tuple(card.id for card in cards_for("upscale"))
 HELPERS = tuple(card.id for task in ("denoise", "faces", "face-restore") for card in cards_for(task))
@@ -35,16 +34,6 @@ Afterwards it would take four times as long for the same result within 0.06 dB."
 Report = Callable[[float, str], None]
 
 
-def _known_model(value: str) -> str:
-    allowed = ["auto", LANCZOS, "realesrgan", *UPSCALERS]
-    if value not in allowed:
-        near = nearest(value, allowed)
-        hint = f" Did you mean {near!r}?" if near else ""
-        said = f"Setting 'model' should be one of {', '.join(allowed)}, but got {value[:60]!r}.{hint}"
-        raise InvalidSettings(said, field="model", got=value[:60], allowed=allowed, nearest=near)
-    return value
-
-
 def _number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 3 else value
 
@@ -57,7 +46,7 @@ class Upscale(Settings):
     scale: Annotated[Literal[2, 4], BeforeValidator(_number)] = 2
     """Factor"""
 
-    model: Annotated[str, AfterValidator(_known_model)] = "auto"
+    model: Annotated[str, AfterValidator(known_model(["auto", LANCZOS, "realesrgan", *UPSCALERS]))] = "auto"
     """lanczos, or a model id"""
 
     face_enhance: bool = False
