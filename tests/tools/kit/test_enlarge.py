@@ -5,7 +5,8 @@ import PIL.Image
 import pytest
 from support.pictures import noise, picture
 
-from darkroom_tools.kit.enlarge import lanczos, picture_of, uncovered
+from darkroom_tools.kit.enlarge import lanczos, uncovered
+from darkroom_tools.kit.pixels import picture_of
 
 
 def kernel(length: int, factor: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from darkroom_tools.base import Image, Run, Settings, tool
 from darkroom_tools.kit.faces import FACE_MODELS, Face, find_faces
-from darkroom_tools.kit.pixels import as_array, frame_at, premultiplied, resized
+from darkroom_tools.kit.pixels import as_array, frame_at, picture_of, premultiplied, resized
 from darkroom_tools.native import np, pyvips
 
 PER_FACE: Final = 200.0
@@ -77,8 +77,7 @@ def _hidden(frame: "pyvips.Image", faces: Sequence[Face], radius: float) -> "pyv
     array = as_array(frame).copy()
     for face in faces:
         _hide(array, frame, face, radius)
-    made = pyvips.Image.new_from_memory(array.data, frame.width, frame.height, frame.bands, frame.format)
-    return made.copy(interpretation=frame.interpretation)
+    return picture_of(array, frame)
 
 
 def _hide(array: "np.ndarray", frame: "pyvips.Image", face: Face, radius: float) -> None:

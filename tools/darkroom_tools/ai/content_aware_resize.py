@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from darkroom_tools.base import Image, Run, Settings, tool
 from darkroom_tools.kit.faces import FACE_MODELS, Face, find_faces
 from darkroom_tools.kit.geometry import MAX_SIDE, check_output
-from darkroom_tools.kit.pixels import as_array, color_bands, frame_at, resized, white_level
+from darkroom_tools.kit.pixels import as_array, color_bands, frame_at, picture_of, resized, white_level
 from darkroom_tools.kit.saliency import attention, small
 from darkroom_tools.kit.seams import carried_over, carve, energy_of
 from darkroom_tools.native import np, pyvips
@@ -93,7 +93,7 @@ def content_aware_resize(image: Image, settings: ContentAwareResize, run: Run) -
     arrays, light, energy = _across(arrays, light, energy, width, _stage(run, 0.1, 0.1 + 0.8 * share))
     light, energy, arrays = light.T, energy.T, [array.swapaxes(0, 1) for array in arrays]
     arrays, _, _ = _across(arrays, light, energy, height, _stage(run, 0.1 + 0.8 * share, 0.9))
-    carved = [_picture(array.swapaxes(0, 1), pixels) for array in arrays]
+    carved = [picture_of(array.swapaxes(0, 1), frames[0]) for array in arrays]
     numbers = iter(carved)
     if max(1 - width / image.width, 1 - height / image.height) > A_LOT:
         result = result.warn("More than half of a side was removed: look at it with view_image, or crop first.")
@@ -157,10 +157,3 @@ def _brightness(frame: "pyvips.Image", width: int, height: int) -> "np.ndarray":
     light = array[..., :colors] @ np.array((0.299, 0.587, 0.114) if colors == 3 else (1.0,), np.float32)
     opaque: np.ndarray = light * array[..., colors] / 255 if reduced.hasalpha() else light
     return opaque
-
-
-def _picture(array: "np.ndarray", like: "pyvips.Image") -> "pyvips.Image":
-    height, width, bands = array.shape
-    data = np.ascontiguousarray(array)
-    made = pyvips.Image.new_from_memory(data.data, width, height, bands, like.format)
-    return made.copy(interpretation=like.interpretation)

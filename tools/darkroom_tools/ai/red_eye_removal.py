@@ -8,11 +8,11 @@ from pydantic import Field
 from darkroom_tools.base import Image, Run, Settings, tool
 from darkroom_tools.kit.faces import FACE_MODELS, find_faces
 from darkroom_tools.kit.percent import PercentOrShare
-from darkroom_tools.kit.pixels import as_array, color_bands, first_frame, white_level
+from darkroom_tools.kit.pixels import as_array, color_bands, first_frame, picture_of, white_level
 from darkroom_tools.kit.red_eye import corrected, red_pupil
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.kit.wanted_format import written_as
-from darkroom_tools.native import np, pyvips
+from darkroom_tools.native import np
 
 FACE_SENSITIVITY = 0.7
 """A face that is none has no red pupils, so more may be looked at."""
@@ -65,5 +65,4 @@ def red_eye_removal(image: Image, settings: RedEyeRemoval, run: Run) -> Image:
         return result.warn("No face was found, so nothing was changed.")
     if not eyes:
         return result.warn("No red eye was found, so nothing was changed. Raise 'sensitivity' for weaker red.")
-    made = pyvips.Image.new_from_memory(array.data, pixels.width, pixels.height, pixels.bands, pixels.format)
-    return result.with_pixels(made.copy(interpretation=pixels.interpretation))
+    return result.with_pixels(picture_of(array, pixels))

@@ -8,12 +8,12 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from darkroom_tools.base import Image, Run, Settings, tool
 from darkroom_tools.kit.denoise import denoised
-from darkroom_tools.kit.enlarge import lanczos, picture_of, uncovered
+from darkroom_tools.kit.enlarge import lanczos, uncovered
 from darkroom_tools.kit.face_restore import best_restorer, restored
 from darkroom_tools.kit.faces import Face, find_faces
 from darkroom_tools.kit.geometry import check_output
 from darkroom_tools.kit.named_model import known_model
-from darkroom_tools.kit.pixels import as_array, as_color, color_bands
+from darkroom_tools.kit.pixels import as_array, as_color, color_bands, picture_of
 from darkroom_tools.kit.sharpen import unsharp
 from darkroom_tools.kit.tiles import run_tiled
 from darkroom_tools.kit.wanted_format import written_as

@@ -2,10 +2,10 @@
 
 from typing import Final, cast
 
-from darkroom_tools.kit.pixels import as_array, color_bands, resized, white_level
+from darkroom_tools.kit.pixels import as_array, color_bands, picture_of, resized, white_level
 from darkroom_tools.native import np, pyvips
 
-__all__ = ["lanczos", "picture_of", "uncovered"]
+__all__ = ["lanczos", "uncovered"]
 
 REACHES: Final = (2, 8, 32)
 """Sides in pixels of the neighbourhoods that lend hidden pixels a colour, nearest first."""
@@ -34,22 +34,6 @@ def lanczos(pixels: "pyvips.Image", width: int, height: int) -> "pyvips.Image":
         values = np.asarray(large)
         result[..., band] = np.clip(values + 0.5, 0, white_level(pixels)) if deep else values
     return picture_of(result, pixels)
-
-
-def picture_of(array: "np.ndarray", like: "pyvips.Image") -> "pyvips.Image":
-    """An array as a picture with the fields of another one, such as its profile.
-
-    Args:
-        array: Height × width × bands; it is not copied.
-        like: As many bands, of the same type.
-    """
-    height, width, bands = array.shape
-    made = pyvips.Image.new_from_memory(np.ascontiguousarray(array).data, width, height, bands, like.format)
-    made = made.copy(interpretation=like.interpretation)
-    # Only the fields come from here: no pixel of this is left.
-    fields = like.crop(0, 0, 1, 1).embed(0, 0, width, height)
-    whole: pyvips.Image = fields.insert(made, 0, 0)
-    return whole
 
 
 def uncovered(pixels: "pyvips.Image") -> "pyvips.Image":

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from darkroom_tools.base import Run
 from darkroom_tools.kit.faces import Face
-from darkroom_tools.kit.pixels import as_array, as_color, color_bands, resized, white_level
+from darkroom_tools.kit.pixels import as_array, as_color, color_bands, picture_of, resized, white_level
 from darkroom_tools.models import Card, best_installed, cards_for
 from darkroom_tools.native import np, pyvips
 
@@ -96,8 +96,7 @@ def restored(
             square = square @ np.array([[0.299], [0.587], [0.114]])
         _put_back(result[..., :colors], np.clip(square, 0, 1) * white, place, strength)
         report((number + 1) / len(places))
-    made = pyvips.Image.new_from_memory(result.data, pixels.width, pixels.height, pixels.bands, pixels.format)
-    return made.copy(interpretation=pixels.interpretation)
+    return picture_of(result, pixels)
 
 
 def _placement(points: Sequence[tuple[float, float]]) -> _Placement:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from darkroom_tools.base import Run
 from darkroom_tools.kit.diffusion import carried_in
 from darkroom_tools.kit.exemplar import SIDE, sources
-from darkroom_tools.kit.pixels import as_array, color_bands, resized, white_level
+from darkroom_tools.kit.pixels import as_array, color_bands, picture_of, resized, white_level
 from darkroom_tools.kit.seamless import corrections
 from darkroom_tools.models import Card, best_installed, cards_for
 from darkroom_tools.native import np, pyvips
@@ -89,8 +89,7 @@ def inpainted(
         mask = mask & (labels != hole.label)
     if thick:
         methods.append(card.id if card is not None else "exemplar")
-    made = pyvips.Image.new_from_memory(array.data, pixels.width, pixels.height, pixels.bands, pixels.format)
-    return made.copy(interpretation=pixels.interpretation), " + ".join(methods)
+    return picture_of(array, pixels), " + ".join(methods)
 
 
 def _card(model: str) -> Card | None:

@@ -17,6 +17,7 @@ __all__ = [
     "frame_at",
     "masked",
     "paint",
+    "picture_of",
     "premultiplied",
     "resized",
     "rounded_mask",
@@ -77,6 +78,22 @@ def frame_at(image: Image, number: int) -> Image:
 def as_array(pixels: "pyvips.Image") -> "np.ndarray":
     """The pixels as an array of height × width × bands, whatever their number."""
     return np.asarray(pixels.numpy()).reshape(pixels.height, pixels.width, pixels.bands)
+
+
+def picture_of(array: "np.ndarray", like: "pyvips.Image") -> "pyvips.Image":
+    """An array as a picture with the fields of another one, such as its profile.
+
+    Args:
+        array: Height × width × bands; it is not copied.
+        like: As many bands, of the same type.
+    """
+    height, width, bands = array.shape
+    made = pyvips.Image.new_from_memory(np.ascontiguousarray(array).data, width, height, bands, like.format)
+    made = made.copy(interpretation=like.interpretation)
+    # Only the fields come from here: no pixel of this is left.
+    fields = like.crop(0, 0, 1, 1).embed(0, 0, width, height)
+    whole: pyvips.Image = fields.insert(made, 0, 0)
+    return whole
 
 
 def resized(pixels: "pyvips.Image", width: int, height: int, kernel: str = "lanczos3") -> "pyvips.Image":
