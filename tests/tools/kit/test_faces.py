@@ -10,6 +10,7 @@ from skimage import data
 from support.pictures import DirectRun, gradient, noise, picture
 
 from darkroom_tools.errors import Cancelled
+from darkroom_tools.kit import faces
 from darkroom_tools.kit.faces import FACE_MODELS, Face, find_faces
 
 ASTRONAUT = data.astronaut()
@@ -35,13 +36,17 @@ def test_the_face_of_a_photo_is_found_with_both_eyes() -> None:
     assert 0.5 < face.score <= 1
 
 
-@pytest.mark.parametrize("change", ["mirrored", "dark", "bright", "half", "double", "grey", "16 bit", "alpha"])
+@pytest.mark.parametrize(
+    "change", ["mirrored", "dark", "bright", "warm", "cool", "half", "double", "grey", "16 bit", "alpha"]
+)
 def test_the_same_face_is_found_however_the_photo_was_changed(change: str) -> None:
     crop = ASTRONAUT[:300, 60:360]
     changed: dict[str, Any] = {
         "mirrored": lambda: crop[:, ::-1],
         "dark": lambda: crop // 3,
         "bright": lambda: np.clip(crop.astype(int) + 40, 0, 255).astype(np.uint8),
+        "warm": lambda: np.clip(crop * [1.25, 1, 0.65], 0, 255).astype(np.uint8),
+        "cool": lambda: np.clip(crop * [0.75, 1, 1.3], 0, 255).astype(np.uint8),
         "half": lambda: crop[::2, ::2],
         "double": lambda: np.kron(crop, np.ones((2, 2, 1), np.uint8)),
         "grey": lambda: crop[..., 1],
@@ -74,6 +79,25 @@ def test_more_sensitivity_finds_no_fewer_faces() -> None:
     counts = [len(faces_in(crop, sensitivity)) for sensitivity in (0.0, 0.5, 1.0)]
     assert counts == sorted(counts)
     assert counts[-1] >= 1
+
+
+def test_high_sensitivity_looks_for_tilted_faces_beside_upright_ones_too() -> None:
+    scene = np.full((260, 500, 3), 200, np.uint8)
+    scene[20:220, 20:220] = ASTRONAUT[20:220, 110:310]
+    tilted = turned(20)[20:240, 20:240]
+    scene[20:240, 250:470] = np.where(tilted.max(2, keepdims=True) > 0, tilted, 200)
+    assert len(faces_in(scene, 0.5)) == 1
+    assert len(faces_in(scene, 0.8)) == 2
+
+
+def test_high_sensitivity_finds_small_faces_in_large_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faces, "WORKING_SIDE", 150)  # as a picture of 12 megapixels is to the usual side
+    crop = np.ascontiguousarray(ASTRONAUT[20:320, 60:360][::2, ::2])
+    scene = np.full((300, 450, 3), 180, np.uint8)
+    scene[100:250, 250:400] = crop
+    assert faces_in(scene, 0.5) == ()
+    (face,) = faces_in(scene, 0.8)
+    assert face.center == pytest.approx((330, 147), abs=6)
 
 
 def test_two_faces_come_the_larger_first() -> None:
@@ -178,13 +202,14 @@ def test_faces_much_smaller_or_larger_than_the_network_knows_are_found_once(
     assert (face.left, face.top, face.width) == pytest.approx((left, top, side), abs=4, rel=0.1)
 
 
-def test_a_damaged_map_makes_no_face() -> None:
+def test_damaged_maps_make_no_endless_faces() -> None:
     def network(_: np.ndarray) -> list[np.ndarray]:
         answer = maps((8, 5, 5, 0.9, (30.0, 30.0, 30.0, 30.0)), (16, 20, 20, 0.9, (300.0, 300.0, 60.0, 60.0)))
         answer[6][...], answer[7][0, :, 2:] = np.nan, 1e9
         return answer
 
-    assert all(face.width <= 64 for face in seen_by(network, noise(64, 64)))
+    found = seen_by(network, noise(64, 64))
+    assert all(face.width <= 160 and np.isfinite(face.landmarks).all() for face in found)
 
 
 def test_sensitivity_is_the_least_score_of_a_network() -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from darkroom_tools.base import Run
 from darkroom_tools.kit import faces_cascade, faces_yunet
-from darkroom_tools.kit.faces_eyes import PATCH, Point, contrast, eye_centres, five_landmarks
+from darkroom_tools.kit.faces_eyes import PATCH, Point, contrast, eye_centres, eye_detail, five_landmarks
 from darkroom_tools.kit.pixels import as_array, as_color, color_bands, resized, white_level
 from darkroom_tools.models import best_installed, cards_for
 from darkroom_tools.native import np, pyvips
@@ -23,19 +23,31 @@ TURNS: Final = (-20, 20)
 TURNED_SIDE: Final = 300
 """Degrees by which a picture of at most that side is turned where no upright face was found."""
 
+THOROUGH: Final = 0.75
+"""Sensitivity from which the picture is always turned too, at more than that side, and from which a large one is looked
+at again in twice the usual size for small faces."""
+
+THOROUGH_SIDE: Final = 500
+SMALL: Final = 2.5
+"""Side of the turned picture then, and the largest face of the look for small ones over the smallest."""
+
 NEAR, ALIKE = 0.3, 0.4
 """Windows belong together whose centres are within this share of their side, and whose sides differ by less (log)."""
 
-WEAKEST, STRONGEST = 40.0, 80.0
-"""Evidence of the cascade at sensitivity 1, and where a face is certain."""
+WEAKEST, STRONGEST = 46.0, 86.0
+"""Evidence of a face at sensitivity 1, and where a face is certain."""
 
-RANGE: Final = 24.0
+RANGE: Final = 20.0
 """How much more evidence sensitivity 0 asks for than sensitivity 1."""
 
-EYE_CONTRAST: Final = 0.2
-SKIN_SHARE: Final = 0.5
-GREY_PENALTY: Final = 4.0
-"""Without colour there is one check less, so the cascade itself must be surer."""
+FOR_SKIN, FOR_EYES = 12.0, 50.0
+"""Evidence for the share of skin over a half, and for each deviation of fine detail at the eyes over the usual."""
+
+USUAL_DETAIL, MOST_DETAIL = 0.1, 0.2
+"""Detail that anything may have, and beyond which more says nothing."""
+
+NO_FACE: Final = 20.0
+"""Evidence against: a blurred post is even on both sides without eyes, hair has two sides that contradict each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +116,24 @@ def find_faces(pixels: "pyvips.Image", sensitivity: float, run: Run) -> Faces:
     if min(color.width, color.height) < faces_cascade.SIDE:
         return Faces((), "lbp-cascade", True)
     least = WEAKEST + RANGE * (1 - sensitivity)
-    scale = min(1.0, WORKING_SIDE / max(color.width, color.height))
+    thorough = sensitivity >= THOROUGH
+    found = _upright_at(WORKING_SIDE, color, least, run)
+    if thorough and max(color.width, color.height) > WORKING_SIDE:
+        found += _upright_at(2 * WORKING_SIDE, color, least, run, largest=SMALL * faces_cascade.SIDE)
+    if thorough or not found:
+        coarse = _reduced(color, THOROUGH_SIDE if thorough else TURNED_SIDE)
+        tilted = [face for degrees in TURNS for face in _turned(coarse, degrees, least, run)]
+        found += [_scaled(face, color.width / coarse.shape[1]) for face in tilted]
+    return Faces(_largest_first(_without_doubles(found)), "lbp-cascade", True)
+
+
+def _reduced(color: "pyvips.Image", side: int) -> "np.ndarray":
+    """The picture with 8 bits a band and at most that side."""
+    scale = min(1.0, side / max(color.width, color.height))
     width, height = max(1, round(color.width * scale)), max(1, round(color.height * scale))
     small = resized(color, width, height, "linear") if scale < 1 else color
-    values = np.floor(as_array(small).astype(np.float32) * (255 / white_level(color)) + 0.5).astype(np.uint8)
-    found = [_scaled(face, color.width / width) for face in _upright(values, least, run)]
-    if not found:
-        step = -(-max(width, height) // TURNED_SIDE)
-        coarse = values[::step, ::step]
-        tilted = [face for degrees in TURNS for face in _turned(coarse, degrees, least, run)]
-        found = [_scaled(face, color.width / coarse.shape[1]) for face in tilted]
-    return Faces(_largest_first(_without_doubles(found)), "lbp-cascade", True)
+    values: np.ndarray = np.floor(as_array(small).astype(np.float32) * (255 / white_level(color)) + 0.5)
+    return values.astype(np.uint8)
 
 
 def _largest_first(faces: Sequence[Face]) -> tuple[Face, ...]:
@@ -126,7 +145,13 @@ def _scaled(face: Face, by: float) -> Face:
     return Face(left, top, width, height, face.score, tuple((x * by, y * by) for x, y in face.landmarks))
 
 
-def _upright(values: "np.ndarray", least: float, run: Run) -> list[Face]:
+def _upright_at(side: int, color: "pyvips.Image", least: float, run: Run, largest: float = math.inf) -> list[Face]:
+    """Faces of the picture reduced to a side, in its own pixels."""
+    values = _reduced(color, side)
+    return [_scaled(face, color.width / values.shape[1]) for face in _upright(values, least, run, largest)]
+
+
+def _upright(values: "np.ndarray", least: float, run: Run, largest: float = math.inf) -> list[Face]:
     """Faces of a small colour picture, height × width × 3."""
     grey = np.floor(values @ np.array((0.299, 0.587, 0.114), np.float32) + 0.5).astype(np.uint8)
 
@@ -134,8 +159,10 @@ def _upright(values: "np.ndarray", least: float, run: Run) -> list[Face]:
         run.progress(0)
 
     colored = bool((values.max(2).astype(np.int16) - values.min(2) > 12).mean() > 0.02)
-    candidates = _grouped(faces_cascade.search(grey, report=look))
-    judged = (_judged(candidate, values, grey, least, colored) for candidate in candidates)
+    means = np.maximum(values.mean((0, 1), dtype=np.float64), 1).astype(np.float32)
+    casts = (np.ones(3, np.float32), means.mean() / means) if colored else ()
+    candidates = _grouped(faces_cascade.search(grey, largest=largest, report=look))
+    judged = (_judged(candidate, values, grey, least, casts) for candidate in candidates)
     return [face for face in judged if face is not None]
 
 
@@ -177,20 +204,25 @@ def _grouped(windows: faces_cascade.Windows) -> list[_Candidate]:
 
 
 def _judged(
-    candidate: _Candidate, values: "np.ndarray", grey: "np.ndarray", least: float, colored: bool
+    candidate: _Candidate, values: "np.ndarray", grey: "np.ndarray", least: float, casts: "Sequence[np.ndarray]"
 ) -> Face | None:
-    """The candidate as a face, None where eyes or skin are missing."""
-    evidence = candidate.evidence if colored else candidate.evidence - GREY_PENALTY
-    if evidence < least:
+    """The candidate as a face, None where eyes, skin and what the cascade says are too little together.
+
+    `casts` are gains of the three colours under any of which the face may have the colour of skin; none where the
+    picture is grey.
+    """
+    if candidate.evidence < WEAKEST - FOR_SKIN:
         return None
     side = candidate.side
     left, top = candidate.x - side / 2, candidate.y - side / 2
     patch = _patch(grey, left, top, side)
     mirrored = float(np.corrcoef(patch.ravel(), patch[:, ::-1].ravel())[0, 1]) if patch.std() > 0 else 1.0
-    # A blurred post is as even as no face is, and hair has two sides that contradict each other.
-    if contrast(patch) < EYE_CONTRAST or mirrored < -0.4 or (mirrored > 0.9 and contrast(patch) < 0.5):
-        return None
-    if colored and _skin(values, left, top, side) < SKIN_SHARE:
+    evidence = candidate.evidence + FOR_EYES * (min(eye_detail(patch), MOST_DETAIL) - USUAL_DETAIL)
+    if casts:
+        evidence += FOR_SKIN * (max(_skin(values, left, top, side, gains) for gains in casts) - 0.5)
+    if mirrored < -0.4 or (mirrored > 0.9 and contrast(patch) < 0.5):
+        evidence -= NO_FACE
+    if evidence < least:
         return None
     score = min(1.0, max(0.05, (evidence - WEAKEST) / (STRONGEST - WEAKEST)))
     points = five_landmarks(*eye_centres(patch))
@@ -214,12 +246,13 @@ def _bilinear(grey: "np.ndarray", down: "np.ndarray", across: "np.ndarray") -> "
     return mixed
 
 
-def _skin(values: "np.ndarray", left: float, top: float, side: float) -> float:
+def _skin(values: "np.ndarray", left: float, top: float, side: float, gains: "np.ndarray") -> float:
     """Share of the middle of a face whose chroma is that of skin of any tone (Chai and Ngan, 1999, widened a little)."""
     rows = slice(max(0, int(top + 0.2 * side)), max(1, int(top + 0.9 * side)))
     part = values[rows, max(0, int(left + 0.2 * side)) : max(1, int(left + 0.8 * side))].astype(np.float32)
     if part.size == 0:
         return 0.0
+    part = np.minimum(part * gains, 255)
     red, green, blue = part[..., 0], part[..., 1], part[..., 2]
     cb = 128 - 0.168736 * red - 0.331264 * green + 0.5 * blue
     cr = 128 + 0.5 * red - 0.418688 * green - 0.081312 * blue

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
-from typing import Final
+from typing import Final, NamedTuple
 
 from darkroom_tools.native import np, pyvips
 
@@ -49,6 +49,26 @@ class Windows:
     margin: "np.ndarray"
 
 
+class _Level(NamedTuple):
+    """The picture at one scale.
+
+    Attributes:
+        sums: Over everything above and left of each corner of a pixel.
+        rows: Of the windows that passed the first stages.
+        columns: Of these windows.
+        margin: Of these windows.
+        across: Pixels of the picture per column.
+        down: Pixels of the picture per row.
+    """
+
+    sums: "np.ndarray"
+    rows: "np.ndarray"
+    columns: "np.ndarray"
+    margin: "np.ndarray"
+    across: float
+    down: float
+
+
 @dataclass(frozen=True, slots=True)
 class _Tree:
     block: tuple[int, int, int, int]
@@ -76,53 +96,58 @@ def search(
     picture = pyvips.Image.new_from_memory(np.ascontiguousarray(grey).data, width, height, 1, "uchar")
     scale, last = max(1.0, smallest / SIDE), min(largest, width, height) / SIDE
     steps = max(1, math.ceil(math.log(max(last / scale, 1), SCALE_STEP)))
-    found: list[tuple[np.ndarray, ...]] = []
+    levels: list[_Level] = []
     for step in range(steps):
         if scale > last:
             break
         report(step / steps)
-        found.append(_at_scale(picture, scale))
+        levels.append(_level(picture, scale))
         scale *= SCALE_STEP
-    if not found:
-        return Windows(*(np.empty(0) for _ in range(4)))
-    return Windows(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    return _judged(levels)
 
 
-def _at_scale(picture: "pyvips.Image", scale: float) -> "tuple[np.ndarray, ...]":
+def _level(picture: "pyvips.Image", scale: float) -> _Level:
+    """The picture at one scale, judged by the first stages."""
     columns, rows = max(SIDE, round(picture.width / scale)), max(SIDE, round(picture.height / scale))
     across, down = picture.width / columns, picture.height / rows
     reduced = picture if scale == 1 else picture.resize(1 / across, vscale=1 / down, kernel="linear")
     pixels = np.asarray(reduced.numpy()).reshape(reduced.height, reduced.width)
-    top, left, margin = _judged(pixels, 2 if scale < FINE_SCALE else 1)
-    side = np.full(len(top), SIDE * math.sqrt(across * down))
-    return left * across, top * down, side, margin
-
-
-def _judged(pixels: "np.ndarray", stride: int) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Top, left and margin of the windows that pass all stages."""
     sums = np.zeros((pixels.shape[0] + 1, pixels.shape[1] + 1), np.int32)
     np.cumsum(np.cumsum(pixels, 0, dtype=np.int32), 1, out=sums[1:, 1:])
+    stride = 2 if scale < FINE_SCALE else 1
     rows, columns = sums.shape[0] - SIDE, sums.shape[1] - SIDE
     alive = np.ones((-(-rows // stride), -(-columns // stride)), bool)
     margins = np.zeros(alive.shape, np.float32)
-    stages = _cascade()
-    for stage in stages[:DENSE_STAGES]:
+    for stage in _cascade()[:DENSE_STAGES]:
         votes = sum(tree.table[_codes(sums, tree.block, rows, columns, stride)] for tree in stage.trees)
         alive &= votes >= stage.threshold
         margins += votes - stage.threshold
     at_row, at_column = np.nonzero(alive)
-    margin = margins[at_row, at_column]
-    at_row, at_column = at_row * stride, at_column * stride
-    flat = sums.reshape(-1)
-    for stage in stages[DENSE_STAGES:]:
-        corner = at_row * sums.shape[1] + at_column
+    return _Level(sums, at_row * stride, at_column * stride, margins[at_row, at_column], across, down)
+
+
+def _judged(levels: list[_Level]) -> Windows:
+    """The windows that pass the other stages, those of all scales at once: few are left of each."""
+    if not levels:
+        return Windows(*(np.empty(0) for _ in range(4)))
+    flat = np.concatenate([level.sums.reshape(-1) for level in levels])
+    starts = np.cumsum([0, *(level.sums.size for level in levels[:-1])])
+    counts = [len(level.rows) for level in levels]
+    rows, columns, margin = (np.concatenate(part) for part in zip(*(level[1:4] for level in levels), strict=True))
+    stride = np.repeat([level.sums.shape[1] for level in levels], counts).astype(np.int32)
+    corner = (np.repeat(starts, counts) + rows * stride + columns).astype(np.int32)
+    left = columns * np.repeat([level.across for level in levels], counts)
+    top = rows * np.repeat([level.down for level in levels], counts)
+    side = np.repeat([SIDE * math.sqrt(level.across * level.down) for level in levels], counts)
+    left_over = np.arange(len(corner))
+    for stage in _cascade()[DENSE_STAGES:]:
         votes = np.zeros(len(corner), np.float32)
         for tree in stage.trees:
-            votes += tree.table[_codes_at(flat, corner, tree.block, sums.shape[1])]
+            votes += tree.table[_codes_at(flat, corner, tree.block, stride)]
         passed = votes >= stage.threshold
         margin = (margin + votes - stage.threshold)[passed]
-        at_row, at_column = at_row[passed], at_column[passed]
-    return at_row, at_column, margin
+        corner, stride, left_over = corner[passed], stride[passed], left_over[passed]
+    return Windows(left[left_over], top[left_over], side[left_over], margin)
 
 
 def _codes(sums: "np.ndarray", block: tuple[int, int, int, int], rows: int, columns: int, stride: int) -> "np.ndarray":
@@ -138,20 +163,24 @@ def _codes(sums: "np.ndarray", block: tuple[int, int, int, int], rows: int, colu
     code = np.zeros(middle.shape, np.uint8)
     for row, column in NEIGHBOURS:
         code <<= 1
-        code |= area[row * h : row * h + rows : stride, column * w : column * w + columns : stride] >= middle
+        block_here = area[row * h : row * h + rows : stride, column * w : column * w + columns : stride]
+        code |= (block_here >= middle).view(np.uint8)
     return code
 
 
-def _codes_at(flat: "np.ndarray", corner: "np.ndarray", block: tuple[int, int, int, int], across: int) -> "np.ndarray":
-    """The patterns of some windows, given by the position of their corner in the table of sums."""
+def _codes_at(
+    flat: "np.ndarray", corner: "np.ndarray", block: tuple[int, int, int, int], stride: "np.ndarray"
+) -> "np.ndarray":
+    """The patterns of some windows, given by the position of their corner in the tables of sums and by a row's size."""
     x, y, w, h = block
-    offsets = (np.arange(4)[:, None] * h + y) * across + np.arange(4) * w + x
-    grid = flat[corner[None, None, :] + offsets[:, :, None]]
+    first = corner + y * stride + x
+    rows = first + (np.arange(4, dtype=np.int32) * h)[:, None] * stride
+    grid = flat.take(rows[:, None, :] + (np.arange(4, dtype=np.int32) * w)[:, None])
     area = grid[1:, 1:] - grid[:-1, 1:] - grid[1:, :-1] + grid[:-1, :-1]
     code = np.zeros(len(corner), np.uint8)
     for row, column in NEIGHBOURS:
         code <<= 1
-        code |= area[row, column] >= area[1, 1]
+        code |= (area[row, column] >= area[1, 1]).view(np.uint8)
     return code
 
 

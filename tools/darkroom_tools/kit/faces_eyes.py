@@ -5,7 +5,7 @@ from typing import Final
 
 from darkroom_tools.native import np
 
-__all__ = ["Point", "contrast", "eye_centres", "five_landmarks"]
+__all__ = ["Point", "contrast", "eye_centres", "eye_detail", "five_landmarks"]
 
 Point = tuple[float, float]
 
@@ -75,6 +75,22 @@ def contrast(face: "np.ndarray") -> float:
     sides = ((0.18, 0.42), (0.58, 0.82))
     darker = [(0.5 * (mean(a, 0.50, b, 0.66) + bridge) - mean(a, 0.28, b, 0.46)) / deviation for a, b in sides]
     return min(darker)
+
+
+def eye_detail(face: "np.ndarray") -> float:
+    """How much fine detail there is where the eyes should be, in deviations of the face, at the poorer of the two.
+
+    Faces have 0.1 to 0.4, blurred ones and even things less.
+
+    Args:
+        face: `PATCH` × `PATCH`, grey, 8 bits.
+    """
+    values = face.astype(np.float32)
+    fine = np.abs(values - _smoothed(_smoothed(_smoothed(values))))
+    rows = fine[int(0.30 * PATCH) : int(0.48 * PATCH)]
+    width = int(0.28 * PATCH)
+    sides = (int(0.16 * PATCH), int(0.58 * PATCH))
+    return min(float(rows[:, left : left + width].mean()) for left in sides) / max(float(values.std()), 1.0)
 
 
 def _centre(face: "np.ndarray", usual: float) -> Point:

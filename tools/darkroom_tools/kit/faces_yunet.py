@@ -29,6 +29,9 @@ WORTH_TILES: Final = 1.25
 OVERLAP: Final = 64
 """Pixels that neighbouring tiles have in common: the largest face that only tiles are for."""
 
+EDGE: Final = 2
+"""Pixels from the edge of a tile within which a box counts as cut off."""
+
 Seen = tuple[tuple[float, float, float, float], float, tuple[Point, ...]]
 """Left, top, width and height; score; right eye, left eye, nose, corners of the mouth."""
 
@@ -117,14 +120,14 @@ def _decoded(outputs: "Sequence[np.ndarray]", side: int, least: float) -> Iterat
 
 
 def _cut_off(left: float, top: float, right: float, bottom: float, look: _Look) -> bool:
-    """Whether a box goes over an edge of its tile beyond which the picture goes on; the next tile has all of it."""
+    """Whether a box reaches an edge of its tile beyond which the picture goes on; another look has all of it."""
     height, width = look.pixels.shape[:2]
     corner, size = look.corner, look.size
     return bool(
-        (left < 0 < corner[0])
-        or (top < 0 < corner[1])
-        or (right > width and corner[0] + width < size[0])
-        or (bottom > height and corner[1] + height < size[1])
+        (left < EDGE and corner[0] > 0)
+        or (top < EDGE and corner[1] > 0)
+        or (right > width - EDGE and corner[0] + width < size[0])
+        or (bottom > height - EDGE and corner[1] + height < size[1])
     )
 
 
