@@ -46,7 +46,15 @@ def test_the_face_of_a_photo_is_hidden_and_the_rest_untouched() -> None:
     assert np.array_equal(seen[200:], ASTRONAUT[200:])
     assert np.array_equal(seen[:, 260:], ASTRONAUT[:, 260:])
     assert result.facts["method"] == "lbp-cascade"
-    assert result.warnings == ()
+
+
+def test_without_a_model_the_reply_says_which_faces_may_have_been_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    (warning,) = hide(picture(ASTRONAUT)).warnings
+    assert "towards the camera" in warning
+    assert "darkroom models pull yunet-2023mar" in warning
+    seen = Faces(given((20, 20, 60, 60)).found, "yunet-2023mar", False)
+    monkeypatch.setattr(module, "find_faces", lambda *_: seen)
+    assert hide(picture(noise(100, 100))).warnings == ()
 
 
 def test_a_picture_without_faces_is_left_and_the_reply_says_that_nothing_was_hidden() -> None:
@@ -78,7 +86,7 @@ def test_the_radius_counts_by_the_size_of_the_face(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_weak_blur_is_warned_of() -> None:
-    assert "recognised" in hide(picture(ASTRONAUT), blurRadius=5).warnings[0]
+    assert "recognised" in hide(picture(ASTRONAUT), blurRadius=5).warnings[-1]
 
 
 def test_faces_of_neighbouring_frames_are_hidden_too(monkeypatch: pytest.MonkeyPatch) -> None:

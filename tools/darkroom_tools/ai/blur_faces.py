@@ -8,6 +8,7 @@ from pydantic import Field
 from darkroom_tools.base import Image, Run, Settings, tool
 from darkroom_tools.kit.faces import FACE_MODELS, Face, find_faces
 from darkroom_tools.kit.pixels import as_array, frame_at, picture_of, premultiplied, resized
+from darkroom_tools.models import missing
 from darkroom_tools.native import np, pyvips
 
 PER_FACE: Final = 200.0
@@ -53,6 +54,11 @@ def blur_faces(image: Image, settings: BlurFaces, run: Run) -> Image:
     result = image.with_facts(method=seen[0].method, facesDetected=len(numbered), faces=listed)
     if not numbered:
         return result.warn("No face was found, so nothing was hidden. Raise 'sensitivity', or crop the face out.")
+    if seen[0].method not in FACE_MODELS:
+        result = result.warn(
+            "Only faces that look towards the camera are found without a model: check it with view_image. "
+            f"One finds more: {missing(FACE_MODELS[0]).details['command']}"
+        )
     if settings.blur_radius < TELLING:
         result = result.warn(f"Below a 'blurRadius' of {TELLING:g} a face may still be recognised.")
     hidden = []

@@ -13,9 +13,6 @@ from darkroom_tools.native import np
 
 __all__ = ["carried_over", "carve", "energy_of"]
 
-SHARE_OF_TREES: Final = 2
-"""One in so many trees gives its seam in a pass: the others may be better off once the energy is worked out anew."""
-
 WIDEST_STEP: Final = 3
 """A picture grows by at most one in so many columns at a time, else the same seam would be repeated."""
 
@@ -149,7 +146,7 @@ def _without_seams(state: _State, most: int) -> "np.ndarray":
     order = np.argsort(cost, kind="stable")
     _, first = np.unique(root[order], return_index=True)
     ends = order[np.sort(first)]
-    ends = ends[: min(most, max(1, -(-len(ends) // SHARE_OF_TREES)), width - 1)]
+    ends = ends[: min(most, width - 1)]
     kept = np.ones((rows, width), bool)
     at = ends
     for row in range(rows - 1, -1, -1):
