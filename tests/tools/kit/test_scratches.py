@@ -52,6 +52,12 @@ def test_scratches_are_found(width: int, value: int) -> None:
     assert precision > 0.6
 
 
+def test_scratches_of_a_faded_photo_are_found() -> None:
+    damaged, truth = scratched(CHELSEA, 3, 250)
+    recall, _ = shares(found((damaged * 0.5 + 60).astype(np.uint8)), truth)
+    assert recall > 0.6
+
+
 def test_scratches_on_a_grey_photo_are_found() -> None:
     damaged, truth = scratched(CAMERA, 2, 250)
     recall, precision = shares(found(damaged), truth)

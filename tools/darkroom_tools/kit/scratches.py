@@ -18,6 +18,10 @@ WORKING_SIDE: Final = 2_000
 DAMAGED: Final = 4.0
 """Sum of what the odds of lines are above 1 that makes a picture a damaged one."""
 
+USUAL_SPAN: Final = 190.0
+MOST_GAIN: Final = 2.5
+"""Levels from black to white below which a picture is stretched before it is judged, and by how much at most."""
+
 RUINED: Final = 10.0
 """The sum from which `auto` takes less likely lines too."""
 
@@ -86,7 +90,7 @@ def damage_of(pixels: "pyvips.Image", care: Care, report: Callable[[float], None
         care: `light` takes what is certain, `heavy` all that may be damage; `auto` decides by how damaged it seems.
         report: Told how much is done, 0..1; may raise to stop.
     """
-    full = _grey(pixels)
+    full = _stretched(_grey(pixels))
     height, width = full.shape
     factor = max(1.0, max(full.shape) / WORKING_SIDE)
     working = full
@@ -116,6 +120,15 @@ def _grey(pixels: "pyvips.Image") -> "np.ndarray":
     colors = pixels.extract_band(0, n=color_bands(pixels))
     grey = colors.colourspace("b-w") if colors.bands > 1 or colors.format != "uchar" else colors
     return as_array(grey.extract_band(0).cast("uchar"))[..., 0].copy()
+
+
+def _stretched(grey: "np.ndarray") -> "np.ndarray":
+    """The lightness with usual contrast: whether a scratch is seen must not depend on how faded the photo is."""
+    tones = tonal_range(grey)
+    gain = min(max(1.0, USUAL_SPAN / tones.span), MOST_GAIN)
+    curve = np.clip((np.arange(256) - tones.black) * gain + tones.black / gain, 0, 255)
+    stretched: np.ndarray = np.floor(curve + 0.5).astype(np.uint8)[grey]
+    return stretched
 
 
 def _scratches(grey: "np.ndarray", care: Care, report: Callable[[float], None]) -> list[Line]:
