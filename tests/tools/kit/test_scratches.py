@@ -8,7 +8,7 @@ from support.pictures import gradient, noise, picture
 
 from darkroom_tools.errors import Cancelled
 from darkroom_tools.kit import scratches
-from darkroom_tools.kit.scratches import Care, Damage, damage_of
+from darkroom_tools.kit.scratches import Care, Damage, damage_of, outside_of
 
 
 def found(array: np.ndarray, care: Care = "auto") -> Damage:
@@ -139,3 +139,14 @@ def test_who_gives_up_is_heard() -> None:
 
     with pytest.raises(Cancelled):
         damage_of(picture(CHELSEA).pixels, "auto", stop)
+
+
+def test_what_lies_within_a_face_is_no_damage_but_a_scratch_across_it_is() -> None:
+    mask = np.zeros((60, 80), bool)
+    mask[30:33, 40:46] = True  # teeth
+    mask[10] = True  # a scratch
+    mask[50, 5:9] = True  # dust beside the face
+    left = outside_of(mask, [(20.0, 5.0, 40.0, 40.0), (-10.0, 70.0, 30.0, 30.0)])
+    assert not left[30:33].any()
+    assert left[10].all()
+    assert left[50, 5:9].all()

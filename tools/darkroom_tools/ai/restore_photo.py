@@ -16,7 +16,7 @@ from darkroom_tools.kit.faces import FACE_MODELS, find_faces
 from darkroom_tools.kit.inpaint import INPAINT_MODELS, inpainted
 from darkroom_tools.kit.percent import PercentOrShare
 from darkroom_tools.kit.pixels import color_bands, first_frame
-from darkroom_tools.kit.scratches import Care, damage_of
+from darkroom_tools.kit.scratches import Care, damage_of, outside_of
 from darkroom_tools.kit.tone import apply_point_steps
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.models import missing
@@ -117,11 +117,13 @@ def _repair(work: _Restoration) -> None:
     work.facts["scratchCoverage"] = 0.0
     if not work.settings.scratch_removal:
         return work.skipped("scratches", "Switched off.")
+    faces = find_faces(work.pixels, USUAL_SENSITIVITY, work.run).found
     damage = damage_of(work.pixels, work.settings.mode, work.part(0, 0.25, "looking for scratches"))
-    if not damage.mask.any():
+    mask = outside_of(damage.mask, [(face.left, face.top, face.width, face.height) for face in faces])
+    if not mask.any():
         return work.skipped("scratches", "None were found.")
-    work.facts["scratchCoverage"] = round(damage.coverage, 2)
-    work.pixels, method = inpainted(work.pixels, damage.mask, work.run, work.part(0.25, 0.5, "repairing scratches"))
+    work.facts["scratchCoverage"] = round(100 * float(mask.mean()), 2)
+    work.pixels, method = inpainted(work.pixels, mask, work.run, work.part(0.25, 0.5, "repairing scratches"))
     return work.did("scratches", method)
 
 

@@ -1,6 +1,6 @@
 """Where scratches, creases and dust are on a photograph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -8,14 +8,14 @@ from darkroom_tools.kit.pixels import as_array, color_bands, resized
 from darkroom_tools.kit.scratch_lines import Line, block_means, connected, grown, halved, lines_of, tonal_range
 from darkroom_tools.native import np, pyvips
 
-__all__ = ["Care", "Damage", "damage_of"]
+__all__ = ["Care", "Damage", "damage_of", "outside_of"]
 
 Care = Literal["auto", "light", "heavy"]
 
 WORKING_SIDE: Final = 2_000
 """Damage is looked for on a picture of at most this side."""
 
-DAMAGED: Final = 4.0
+DAMAGED: Final = 2.2
 """Sum of what the odds of lines are above 1 that makes a picture a damaged one."""
 
 USUAL_SPAN: Final = 190.0
@@ -113,6 +113,23 @@ def damage_of(pixels: "pyvips.Image", care: Care, report: Callable[[float], None
         mask &= as_array(pixels.extract_band(pixels.bands - 1))[..., 0] > 0
     report(1)
     return Damage(mask, 100 * float(mask.mean()), len(lines), specks)
+
+
+def outside_of(mask: "np.ndarray", boxes: Sequence[tuple[float, float, float, float]]) -> "np.ndarray":
+    """The damage without the parts that lie within a box: teeth and glints in eyes look like dust.
+
+    Args:
+        mask: Height × width.
+        boxes: Left, top, width and height in pixels.
+    """
+    kept = mask.copy()
+    for left, top, width, height in boxes:
+        box = slice(max(0, int(top)), max(0, int(top + height))), slice(max(0, int(left)), max(0, int(left + width)))
+        for rows, columns in connected(mask[box]):
+            rim = (rows == 0) | (columns == 0) | (rows == mask[box].shape[0] - 1) | (columns == mask[box].shape[1] - 1)
+            if not rim.any():
+                kept[box][rows, columns] = False
+    return kept
 
 
 def _grey(pixels: "pyvips.Image") -> "np.ndarray":
