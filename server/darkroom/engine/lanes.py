@@ -212,7 +212,9 @@ class Lanes:
                 rows = min(device.max_rows, session.most_rows)
                 size = min(device.max_bytes, session.bytes_within(device.max_seconds))
                 with self._lock:
-                    run.requests += track.queue.fill(run.requests[0], rows, size, track.lanes)
+                    # A run that was told to end would take the others with it.
+                    if not run.options.terminate:
+                        run.requests += track.queue.fill(run.requests[0], rows, size, track.lanes)
             started, too_large = time.perf_counter(), session.too_large
             answers = session.answers([request.payload.arrays for request in run.requests], run.options)
             self._counters.ran(first.model.id, len(run.requests), time.perf_counter() - started)

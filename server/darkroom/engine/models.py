@@ -57,6 +57,7 @@ class ModelService:
         self._idle_seconds = idle_seconds
         self._starting = asyncio.Lock()
         self._process: ModelProcess | None = None
+        self._start: asyncio.Future[ModelProcess] | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._in_use = 0
         self._starts = 0
@@ -150,6 +151,8 @@ class ModelService:
             self._loading_ahead.cancel()
             await asyncio.wait([self._loading_ahead])
         async with self._starting:
+            if self._start is not None:
+                self._process, self._start = await self._start, None
             if self._process is not None:
                 await self._process.stop()
 
@@ -169,13 +172,15 @@ class ModelService:
                 # The process can be given rights to a folder only while that is there, and the first import may be later.
                 self._models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
                 settings = {**self._settings, "keep": self._files_to_keep()}
-                start = asyncio.ensure_future(ModelProcess.start(settings, self._gone))
-                self._starts += 1
+                if self._start is None:
+                    self._starts += 1
+                    self._start = asyncio.ensure_future(ModelProcess.start(settings, self._gone))
                 try:
-                    self._process = await asyncio.shield(start)
-                except asyncio.CancelledError:
-                    self._process = await start
-                    raise
+                    # However often the caller is cancelled, whoever comes next meets the same start.
+                    self._process = await asyncio.shield(self._start)
+                finally:
+                    if self._start.done():
+                        self._start = None
             return self._process
 
     async def _load_ahead(self) -> None:
