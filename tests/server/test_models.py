@@ -90,6 +90,7 @@ async def test_requests_of_many_jobs_merge_and_each_gets_its_own_answer(tmp_path
         await until_stats(service, "mask", queued=len(pictures))
         await lanes.free()
         answers = await asyncio.gather(*waiting)
+        await until_stats(service, "mask", queued=0, running=0)
         sizes = batch_sizes(service)
 
     for picture, (mask,) in zip(pictures, answers, strict=True):
@@ -109,6 +110,7 @@ async def test_a_model_with_a_fixed_batch_runs_its_requests_one_by_one(tmp_path:
         await until_stats(service, "fixed", queued=len(waiting))
         await lanes.free()
         answers = await asyncio.gather(*waiting)
+        await until_stats(service, "fixed", queued=0, running=0)
         sizes = batch_sizes(service)
 
     assert [float(answer[0][0, 0]) for answer in answers] == list(range(4 * cores()))
