@@ -18,7 +18,7 @@ from darkroom.engine.devices import CPU, Choice, Device
 from darkroom.engine.lanes import Lanes
 from darkroom.engine.sessions import Model
 from darkroom.engine.shared import read_array, write_array
-from darkroom_tools.errors import DarkroomError, OutOfMemory
+from darkroom_tools.errors import DarkroomError, OutOfMemory, ProcessingFailed
 
 CUDA = Device("cuda", "CUDAExecutionProvider", max_rows=16, memory="cuda")
 UNUSED = "The NVIDIA GPU of this machine is not used."
@@ -122,6 +122,14 @@ class Client:
         close_all(fds)
         return message
 
+    def settle(self) -> None:
+        """Wait until all that was sent is taken in: a malformed request is refused at once, after what came before."""
+        _, fd = write_array(np.zeros(1, np.float32))
+        wire = {"id": "m", "path": "m.onnx", "sha256": "0", "bytes": 1, "half": None}
+        self._channel.send({"id": -1, "model": wire, "inputs": [{"dtype": "object", "shape": [1]}], "job": "x"}, [fd])
+        close_all([fd])
+        assert self.answer()["id"] == -1
+
     def error(self) -> DarkroomError:
         return DarkroomError.from_wire(self.answer()["error"])
 
@@ -201,6 +209,33 @@ def test_a_cancel_reaches_what_waits_for_the_cpu(client: Any) -> None:
     go_on.set()
     assert (refused["id"], refused["error"]["code"]) == (second, "CANCELLED")
     assert server.answer()["id"] == first
+
+
+def test_a_run_that_was_cancelled_takes_no_other_request_with_it(client: Any) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Ending(Loaded):
+        """Fails a run that was told to end, as ONNX Runtime does; the first run waits before others may join it."""
+
+        def check(self, model: str, arrays: Any) -> None:
+            begun.set()
+            assert go_on.wait(30)
+
+        def answers(self, calls: Sequence[Any], options: Any) -> list[Any]:
+            if options.terminate:
+                return [ProcessingFailed("Ended.") for _ in calls]
+            return super().answers(calls, options)
+
+    server = client(Choice(CUDA, {}), Ending("cuda", doubled))
+    first = server.ask(job="first")
+    assert begun.wait(30)
+    server.cancel(first)
+    second = server.ask(3.0, job="second")
+    server.settle()
+    go_on.set()
+    answers = {message["id"]: message for message in (server.answer(), server.answer())}
+    assert answers[first]["error"]["code"] == "CANCELLED"
+    assert answers[second]["value"] == 6.0
 
 
 def test_a_gpu_that_is_there_but_not_used_is_told_with_every_answer_of_the_cpu(client: Any) -> None:
