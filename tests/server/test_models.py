@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ pytest.importorskip("onnxruntime")
 
 from darkroom.engine import models
 from darkroom.engine.devices import cores
+from darkroom.engine.model_process import ModelProcess
 from darkroom.engine.model_store import import_model, installed_models
 from darkroom.engine.models import ModelService
 from darkroom_tools.errors import (
@@ -302,6 +304,34 @@ async def test_cancelling_a_job_fails_its_requests_and_no_others(tmp_path: Path)
 
 
 @linux
+async def test_a_process_whose_start_was_cancelled_again_and_again_serves_the_next_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    start = ModelProcess.start
+
+    async def slow_start(*arguments: Any) -> ModelProcess:
+        begun.set()
+        await go_on.wait()
+        return await start(*arguments)
+
+    monkeypatch.setattr(ModelProcess, "start", slow_start)
+    async with serving(tmp_path, {"fast": onnx.times(2)}) as service:
+        for _ in range(2):
+            caller = asyncio.create_task(infer(service, "fast", np.ones((1, 1), np.float32)))
+            await begun.wait()
+            await asyncio.sleep(0)
+            for _ in range(3):
+                caller.cancel()
+                await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+        go_on.set()
+        (answer,) = await infer(service, "fast", np.full((1, 1), 4, np.float32))
+        assert answer.item() == 8
+        assert service.stats()["starts"] == 1
+
+
 async def test_a_process_that_does_not_stop_for_a_cancel_is_ended(tmp_path: Path) -> None:
     one = np.ones((1, 1), np.float32)
     async with serving(tmp_path, {"fast": onnx.times(2)}) as service:
