@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from darkroom_tools.base import Image, Run, Settings, tool
 from darkroom_tools.kit.denoise import DENOISE_MODELS, NOTHING, Tier, denoised, noise_level
+from darkroom_tools.kit.percent import PercentOrShare
 from darkroom_tools.kit.pixels import first_frame
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.kit.wanted_format import LOSSY
@@ -14,12 +15,6 @@ from darkroom_tools.native import pyvips
 USUAL_COLOR = 30
 USUAL_DETAIL = 50
 """Percent where only the switch is given."""
-
-
-def _percent(value: Any) -> Any:
-    """Numbers up to 1 are fractions."""
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    return value * 100 if numeric and 0 < value <= 1 else value
 
 
 def _percent_or_switch(value: Any) -> Any:
@@ -44,7 +39,7 @@ class NoiseRemoval(Settings):
     quality: Tier = "balanced"
     """From best on, a model if installed"""
 
-    strength: Annotated[Percent, BeforeValidator(_percent)] = 50
+    strength: PercentOrShare = 50
     """50 is as measured"""
 
     preserve_detail: bool = True
