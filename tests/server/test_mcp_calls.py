@@ -182,6 +182,21 @@ async def test_a_client_that_gains_nothing_from_progress_gets_the_job_too(tmp_pa
 
 
 @BOTH_ERAS
+async def test_a_batch_that_is_done_before_its_next_report_still_tells_the_last_count(tmp_path: Path, era: str) -> None:
+    async with open_bench(tmp_path, pace=Pace(wait=60, interval=60)) as bench:
+        told: list[tuple[float, float | None, str | None]] = []
+
+        async def note(progress: float, total: float | None, message: str | None) -> None:
+            told.append((progress, total, message))
+
+        images = [await bench.store.add(png(4, 3)) for _ in range(3)]
+        steps = [{"tool": "resize", "settings": {"width": 2}}]
+        async with client_of(bench, era) as client:
+            await client.call_tool("run_pipeline", {"steps": steps, "images": images}, progress_callback=note)
+    assert told[-1] == (3.0, 3.0, "3 of 3 done")
+
+
+@BOTH_ERAS
 async def test_cancelling_the_call_cancels_its_job(bench: Bench, era: str) -> None:
     started = anyio.Event()
 

@@ -101,7 +101,8 @@ class ScriptedJobs:
         failed = [result.error for result in results if result.error]
         state, error = ("failed", failed[0]) if len(failed) == len(results) else ("succeeded", None)
         result = Result(tuple(results))
-        self._update(job_id, state=state, error=error, progress=1.0, result=result, finished_at=time.time())
+        ended = {"done": len(results), "finished_at": time.time()}
+        self._update(job_id, state=state, error=error, progress=1.0, result=result, **ended)
 
     def _update(self, job_id: str, **changes: Any) -> None:
         self._jobs[job_id] = replace(self._jobs[job_id], **changes)

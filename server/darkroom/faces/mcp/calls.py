@@ -9,6 +9,7 @@ import anyio
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
 
+from darkroom.engine.outcome import Progress
 from darkroom.errors import DarkroomError, NotFound
 from darkroom.faces.mcp.corrections import corrected_arguments, with_known_names
 from darkroom.faces.mcp.progress import Reporter
@@ -95,6 +96,8 @@ class Call:
             tasks.start_soon(self._watch, job.id, reporter)
             job = await self.room.jobs.wait(self.principal, job.id, seconds)
             tasks.cancel_scope.cancel()
+        if job.ended and job.items > 1:
+            await reporter.close(Progress(job.done / job.items, f"{job.done} of {job.items} done"))
         return job
 
     async def _watch(self, job_id: str, reporter: Reporter) -> None:

@@ -54,6 +54,11 @@ class Reporter:
                 await self._fresh.wait()
             self._fresh = anyio.Event()
 
+    async def close(self, last: Progress) -> None:
+        """Send how it ended; a batch may be done before a first count was told."""
+        self._newest = last
+        await self._send()
+
     async def _send(self) -> None:
         done = max(0.0, min(self._newest.fraction, 1.0))
         if done <= self._sent:
