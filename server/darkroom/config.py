@@ -66,8 +66,14 @@ class Config(BaseSettings):
     fetch: bool = True
     """Whether https URLs may be given as images; private addresses are never fetched."""
 
-    soft_wait: Annotated[float, Field(gt=0, le=600)] = 45.0
+    soft_wait: Annotated[float, Field(gt=0, le=600)] = 30.0
     """Seconds that a call without progress waits before it answers with a job handle."""
 
     keep_days: Annotated[int, Field(ge=1)] = 30
     """Days after which finished jobs are forgotten; pictures stay."""
+
+    credits: bool = False
+    """Whether tools cost credits; off, everything is free and unlimited."""
+
+    free_credits: Annotated[int, Field(ge=0, le=1_000_000)] = 20
+    """Credits that an account gets once, at its first use."""

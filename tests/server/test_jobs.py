@@ -18,6 +18,7 @@ from darkroom.engine.outcome import Progress
 from darkroom.errors import Conflict, NotFound, Overloaded
 from darkroom.jobs import service
 from darkroom.jobs.record import Job
+from darkroom.jobs.terms import Terms
 from darkroom.store.queue import QueueLimits
 from darkroom.store.schema import images, job_blobs, job_items, jobs, results
 from darkroom_tools.errors import DarkroomError, InvalidSettings, ProcessingFailed
@@ -291,7 +292,7 @@ async def test_a_large_batch_lets_anothers_call_through(tmp_path: Path) -> None:
 async def test_the_same_idempotency_key_gives_the_same_job(closed: Room) -> None:
     async def call(shade: int = 1) -> Job:
         arguments = {"image": closed.picture("photo"), "shade": shade}
-        return await closed.jobs.accept(closed.ann, tint, arguments, idempotency_key="k")
+        return await closed.jobs.accept(closed.ann, tint, arguments, terms=Terms(idempotency_key="k"))
 
     found = await asyncio.gather(*(call() for _ in range(5)))
     assert len({job.id for job in found}) == len(await closed.rows(jobs)) == 1
@@ -305,7 +306,10 @@ async def test_the_same_idempotency_key_gives_the_same_job(closed: Room) -> None
 
 async def test_idempotency_keys_of_two_owners_are_two_keys(closed: Room) -> None:
     arguments = {"image": closed.picture("photo")}
-    jobs_ = [await closed.jobs.accept(who, tint, arguments, idempotency_key="k") for who in (closed.ann, closed.ben)]
+    jobs_ = [
+        await closed.jobs.accept(who, tint, arguments, terms=Terms(idempotency_key="k"))
+        for who in (closed.ann, closed.ben)
+    ]
     assert jobs_[0].id != jobs_[1].id
 
 

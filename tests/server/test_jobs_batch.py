@@ -15,6 +15,7 @@ from darkroom.errors import NotFound
 from darkroom.jobs import bundle, service
 from darkroom.jobs.progress import Countdown
 from darkroom.jobs.record import ItemResult, Job
+from darkroom.jobs.terms import Terms
 from darkroom.store.schema import images, job_blobs, job_items, jobs
 from darkroom_tools.errors import Cancelled, ProcessingFailed
 
@@ -315,7 +316,7 @@ async def test_a_batch_goes_on_after_a_restart_and_its_zip_holds_all(
 
 async def test_another_call_under_the_same_key_is_refused_if_only_the_zip_differs(room: Room) -> None:
     arguments = {"image": [room.picture("one"), room.picture("two")]}
-    call: Any = {"each": "image", "idempotency_key": "k"}
+    call: Any = {"each": "image", "terms": Terms(idempotency_key="k")}
     first = await room.jobs.accept(room.ann, tint, arguments, **call, archive=True)
     assert (await room.jobs.accept(room.ann, tint, arguments, **call, archive=True)).id == first.id
     with pytest.raises(Exception, match="another call"):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from darkroom_tools.errors import InvalidSettings
+from darkroom_tools.generation import Attachment, Generation
 from darkroom_tools.image import Archive, Encoding, Entry, File, Format, Image, Original, Source
 from darkroom_tools.native import np
 from darkroom_tools.plan import Plan, Step
@@ -20,10 +21,12 @@ from darkroom_tools.settings import Settings, explain
 
 __all__ = [
     "Archive",
+    "Attachment",
     "Encoding",
     "Entry",
     "File",
     "Format",
+    "Generation",
     "Image",
     "ImageInput",
     "Inference",
@@ -123,6 +126,7 @@ class ImageInput:
         required: False where the signature has a default.
         as_file: Whether the tool takes the file as it came (`Original`) instead of a decoded picture.
         least: How many images a list must have.
+        most: How many it may have at most, None for no limit of its own.
     """
 
     name: str
@@ -131,6 +135,7 @@ class ImageInput:
     required: bool = True
     as_file: bool = False
     least: int = 1
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -154,9 +159,15 @@ class Tool:
         named: Whether the result depends on the names of the input files, such as the members of a ZIP.
         reads: Formats that its `Original` inputs may have; empty for all that are known.
         worker: `vector` where it needs the workers that may parse SVG and PDF.
+        generative: Whether it only says what an image engine is to make (`Generation`); then no worker runs it.
         aliases: Other ids it answers to.
         example: Settings of an example call that works on any photo.
+        shape: What the result will be, from the settings and the shapes of the images by wire name; None where it is
+            of the same shape as the first image.
         expand: For a compiled workflow: from settings and image references to the steps.
+        workflow: Of a saved workflow its id.
+        version: Of a saved workflow the id of the version that this is.
+        price: Of a saved workflow the credits that its document asks for; None for what its steps cost.
     """
 
     id: str
@@ -175,9 +186,14 @@ class Tool:
     named: bool = False
     reads: tuple[str, ...] = ()
     worker: Worker = "pixels"
+    generative: bool = False
     aliases: tuple[str, ...] = ()
     example: Mapping[str, Any] = field(default_factory=dict)
+    shape: Callable[..., Any] | None = None
     expand: Callable[[Settings, Mapping[str, Sequence[str]]], Plan] | None = None
+    workflow: str = ""
+    version: str = ""
+    price: int | None = None
 
     @property
     def name(self) -> str:
@@ -201,7 +217,7 @@ class Tool:
         images: dict[str, Any] = {}
         for image in self.inputs:
             one = {"type": "string", "description": IMAGE_HELP if image is self.inputs[0] else SAME_FORMS}
-            images[image.name] = {"type": "array", "items": one, "minItems": image.least} if image.many else one
+            images[image.name] = _list_of(one, image) if image.many else one
         required = [i.name for i in self.inputs if i.required] + schema.get("required", [])
         return {
             "type": "object",
@@ -220,7 +236,7 @@ class Tool:
         images: dict[str, list[Any]] = {}
         for image in self.inputs:
             value = values.pop(image.name, values.pop(image.parameter, None))
-            if value is None:
+            if value is None or (value == [] and not image.required):
                 if image.required:
                     raise InvalidSettings(f"{image.name!r} is required: {IMAGE_HELP}.", field=image.name)
                 continue
@@ -230,6 +246,14 @@ class Tool:
             if len(images[image.name]) < image.least:
                 few = "one image" if image.least == 1 else f"{image.least} images"
                 raise InvalidSettings(f"{image.name!r} needs at least {few}.", field=image.name)
+            if image.most is not None and len(images[image.name]) > image.most:
+                got = len(images[image.name])
+                raise InvalidSettings(
+                    f"{image.name!r} takes at most {image.most} images, but got {got}.",
+                    field=image.name,
+                    got=got,
+                    limit=image.most,
+                )
         try:
             return images, self.settings.model_validate(values)
         except ValidationError as error:
@@ -240,6 +264,12 @@ class Tool:
         if self.expand is not None:
             return self.expand(settings, images)
         return Plan((Step(self.id, self.id, settings.to_wire(), {k: tuple(v) for k, v in images.items()}),))
+
+
+def _list_of(one: Mapping[str, Any], image: ImageInput) -> dict[str, Any]:
+    """The schema of a list of images."""
+    fewest = {"minItems": image.least} if image.required else {}
+    return {"type": "array", "items": one, **fewest, **({"maxItems": image.most} if image.most else {})}
 
 
 def _category(module: str) -> str:
@@ -254,6 +284,7 @@ _OUTPUTS: dict[Any, Output] = {
     File: "file",
     Archive: "file",
     list[File]: "files",
+    Generation: "image",
 }
 
 
@@ -265,12 +296,13 @@ def _output(result: Any) -> Output:
     return _OUTPUTS[result]
 
 
-def _image_input(parameter: inspect.Parameter, kind: Any, least: int) -> ImageInput | None:
+def _image_input(parameter: inspect.Parameter, kind: Any, least: int, most: int | None) -> ImageInput | None:
     """The image parameter that an annotation declares, None if it is something else."""
-    held = {kind, *get_args(kind)}
-    if not held & {Image, Original}:
+    kinds = {kind, *get_args(kind)}
+    held = kinds | {inner for each in kinds for inner in get_args(each)}
+    if not held & {Image, Original, Attachment}:
         return None
-    many = get_origin(kind) is list
+    many = any(get_origin(each) is list for each in kinds)
     return ImageInput(
         to_camel(parameter.name),
         parameter.name,
@@ -278,6 +310,7 @@ def _image_input(parameter: inspect.Parameter, kind: Any, least: int) -> ImageIn
         required=parameter.default is inspect.Parameter.empty,
         as_file=Original in held,
         least=least if many else 1,
+        most=most if many else None,
     )
 
 
@@ -291,13 +324,16 @@ def tool(  # noqa: PLR0913 - what a tool says of itself
     worker: Worker = "pixels",
     aliases: tuple[str, ...] = (),
     least: int = 1,
+    most: int | None = None,
     example: Mapping[str, Any] | None = None,
+    shape: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a plain function.
 
     Inputs come from the signature: `image: Image`, `watermark: Image`, `images: list[Image]`,
     `background_image: Image | None = None`, `pdf: Original` (the file, not decoded), then `settings: <Settings>` and,
-    where needed, `run: Run`. `least` is how many images a list needs; the other arguments are those of `Tool`.
+    where needed, `run: Run`. A tool that answers with a `Generation` takes `Attachment` instead of `Image`. `least` and
+    `most` are how many images a list has; the other arguments are those of `Tool`.
     """
 
     def register(function: Callable[..., Any]) -> Tool:
@@ -307,7 +343,7 @@ def tool(  # noqa: PLR0913 - what a tool says of itself
         settings: type[Settings] = Settings
         for name, parameter in inspect.signature(function).parameters.items():
             kind = hints[name]
-            found = _image_input(parameter, kind, least)
+            found = _image_input(parameter, kind, least, most)
             if found is not None:
                 inputs.append(found)
             elif isinstance(kind, type) and issubclass(kind, Settings):
@@ -334,8 +370,10 @@ def tool(  # noqa: PLR0913 - what a tool says of itself
             named=named,
             reads=reads,
             worker=worker,
+            generative=result is Generation,
             aliases=aliases,
             example=example or {},
+            shape=shape,
         )
 
     return register

@@ -4,21 +4,25 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
+from darkroom.accounts.credits import Credits
 from darkroom.errors import Conflict, DarkroomError
 from darkroom.intake import Intake, Resolved
+from darkroom.jobs.ending import ended
 from darkroom.jobs.record import ItemResult, Job, Result
 from darkroom.jobs.recording import filed_answer, outcome_of, to_row
 from darkroom.jobs.request import Call, Request
+from darkroom.jobs.terms import Terms
 from darkroom.principal import Principal
 from darkroom.store import queue
 from darkroom.store.blobs import BlobStore
 from darkroom.store.ids import new_id
 from darkroom.store.queue import QueueLimits
 from darkroom.store.schema import job_items, jobs
+from darkroom_tools.base import Tool
 
 __all__ = ["Accepted", "BytesGone", "Images", "Resolver", "record_call", "replay"]
 
@@ -37,15 +41,28 @@ class Accepted:
     """A validated call, ready to be recorded.
 
     Attributes:
+        principal: Whose call it is.
+        called: The tool; of a saved workflow, one version of it.
+        request: What is to be done.
         fingerprint: Of the call as it was written.
-        key: The caller's idempotency key.
+        terms: How the job is to be treated.
     """
 
-    owner: str
-    tool: str
+    principal: Principal
+    called: Tool
     request: Request
     fingerprint: str
-    key: str | None
+    terms: Terms
+
+    @property
+    def owner(self) -> str:
+        """Whose job it is."""
+        return self.principal.id
+
+    @property
+    def tool(self) -> str:
+        """The tool's id."""
+        return self.called.id
 
 
 class Resolver:
@@ -93,41 +110,78 @@ def _images_or_error(item: Mapping[str, Sequence[asyncio.Task[Resolved]]]) -> Im
 
 
 def record_call(
-    connection: sa.Connection, accepted: Accepted, blobs: BlobStore, limits: QueueLimits, now: float
+    connection: sa.Connection,
+    accepted: Accepted,
+    blobs: BlobStore,
+    limits: QueueLimits,
+    credits: Credits,
+    now: float,
 ) -> Job:
-    """Put a call into the queue; if every item is answered already, it is a finished job that leaves no row.
+    """Put a call into the queue; if every item is answered already, it is a finished job.
+
+    A finished one leaves a row only where its terms want one: to be kept, or to be found again by its key.
 
     Raises:
         Overloaded: The queue is full.
+        InsufficientCredits: The organisation cannot pay for it.
         BytesGone: Bytes that it needs were deleted since they were resolved.
     """
     request = accepted.request
     known = _known_entries(connection, accepted)
-    job_id = new_id("job")
+    row = _row(accepted, len(known), now)
     if len(known) == len(request.items):
         items = [known[n] for n in range(len(known))]
         archive = filed_answer(connection, accepted.owner, request.archive_item()) if request.archive else None
         if not request.archive or archive is not None or not any(item.images for item in items):
-            return _finished(job_id, accepted, items, archive, now)
+            return _finish(connection, accepted, row, Result(tuple(items), archive), now)
     digests = sorted(request.digests())
     if not all(blobs.exists(digest) for digest in digests):
         raise BytesGone
-    row = {
-        "id": job_id,
-        "owner": accepted.owner,
-        "tool": accepted.tool,
-        "request": request.to_wire(),
-        "fingerprint": accepted.fingerprint,
-        "idempotency_key": accepted.key,
-        "item_count": len(request.items),
-        "done": len(known),
-    }
     queue.enqueue(connection, row, digests, now, limits)
+    credits.reserve(connection, row["organisation"], row["id"], row["credits"] or 0, now)
     for number, entry in known.items():
         result, error = to_row(entry)
-        connection.execute(job_items.insert().values(job=job_id, item=number, result=result, error=error))
-    count, done = len(request.items), len(known)
-    return Job(job_id, accepted.owner, accepted.tool, "queued", 0.0, "", count, done, None, None, now, None, None)
+        connection.execute(job_items.insert().values(job=row["id"], item=number, result=result, error=error))
+    return Job.from_row({**_WAITING, **row})
+
+
+_WAITING: Final[Mapping[str, Any]] = {
+    "state": "queued",
+    "progress": 0.0,
+    "message": "",
+    "result": None,
+    "error": None,
+    "started_at": None,
+    "finished_at": None,
+    "credits": None,
+    "liked": None,
+    "feedback": None,
+    "pinned": False,
+}
+
+
+def _row(accepted: Accepted, done: int, now: float) -> dict[str, Any]:
+    """What the row of a job says from the beginning."""
+    terms, called, price = accepted.terms, accepted.called, accepted.request.credits
+    return {
+        "id": new_id("job"),
+        "owner": accepted.owner,
+        "tool": accepted.tool,
+        "request": accepted.request.to_wire(),
+        "fingerprint": accepted.fingerprint,
+        "idempotency_key": terms.idempotency_key,
+        "item_count": len(accepted.request.items),
+        "done": done,
+        "workflow": called.workflow or None,
+        "version": called.version or None,
+        "organisation": accepted.principal.organisation,
+        "labels": dict(terms.labels),
+        "priority": terms.priority,
+        "deadline_at": now + terms.deadline_seconds if terms.deadline_seconds is not None else None,
+        "webhooks": [{"url": hook.url, "secret": hook.secret} for hook in terms.webhooks],
+        "credits": price * (len(accepted.request.items) - done) if price else None,
+        "created_at": now,
+    }
 
 
 def _known_entries(connection: sa.Connection, accepted: Accepted) -> dict[int, ItemResult]:
@@ -141,25 +195,16 @@ def _known_entries(connection: sa.Connection, accepted: Accepted) -> dict[int, I
     return known
 
 
-def _finished(
-    job_id: str, accepted: Accepted, items: Sequence[ItemResult], archive: ItemResult | None, now: float
-) -> Job:
-    state, error = outcome_of(items)
-    return Job(
-        id=job_id,
-        owner=accepted.owner,
-        tool=accepted.tool,
-        state=state,
-        progress=1.0,
-        message="",
-        items=len(items),
-        done=len(items),
-        result=Result(tuple(items), archive),
-        error=error,
-        created_at=now,
-        started_at=now,
-        finished_at=now,
-    )
+def _finish(connection: sa.Connection, accepted: Accepted, row: Mapping[str, Any], result: Result, now: float) -> Job:
+    """A job that ends as it begins."""
+    state, error = outcome_of(result.items)
+    times = {"started_at": now, "finished_at": now}
+    told = {"state": state, "error": error, "result": result.to_wire(), "progress": float(state == "succeeded")}
+    row = {**_WAITING, **row, **times, **told}
+    if accepted.terms.kept or accepted.terms.idempotency_key is not None:
+        connection.execute(jobs.insert().values(**row))
+        ended(connection, [row["id"]], now)
+    return Job.from_row(row)
 
 
 def replay(connection: sa.Connection, owner: str, key: str, fingerprint: str) -> Job | None:

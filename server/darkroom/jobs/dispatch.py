@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from darkroom.engine.outcome import Progress
 from darkroom.errors import DarkroomError, DatabaseBusy
 from darkroom.jobs.progress import ProgressBus
-from darkroom.jobs.record import Job
-from darkroom.jobs.recording import LeaseLost, cancel_job, end_job, keep_finished
+from darkroom.jobs.record import Job, Status
+from darkroom.jobs.recording import LeaseLost, cut_off, end_job, keep_finished
 from darkroom.jobs.run import Run, Stop
+from darkroom.jobs.slots import Slot
 from darkroom.store import queue
 from darkroom.store.blobs import BlobStore
 from darkroom.store.database import Database
@@ -69,8 +69,9 @@ class Dispatcher:
         self._loops: list[asyncio.Task[None]] = []
         self._work = asyncio.Event()
         self._stopping = False
-        self._saved: dict[str, Progress] = {}
+        self._saved: dict[str, Status] = {}
         self._beat_at = self._poll_at = 0.0
+        self._deadline: float | None = None
 
     @property
     def busy(self) -> bool:
@@ -80,6 +81,7 @@ class Dispatcher:
     async def start(self, *, alone: bool) -> None:
         """Take what dead workers left, then claim whenever there is work and a slot."""
         await self._reap(alone=alone)
+        await self._expire()
         self._work.set()
         self._loops = [asyncio.create_task(self._claim_forever()), asyncio.create_task(self._tick_forever())]
 
@@ -107,8 +109,10 @@ class Dispatcher:
             return False
         return await self.slots.acquire()
 
-    def wake(self) -> None:
-        """A job was queued."""
+    def wake(self, deadline: float | None = None) -> None:
+        """A job was queued, with this deadline."""
+        if deadline is not None:
+            self._deadline = min(deadline, self._deadline or deadline)
         self._work.set()
 
     def claim_next(self, connection: sa.Connection) -> list[Claim]:
@@ -133,25 +137,31 @@ class Dispatcher:
 
     async def follow(self, job_ids: list[str]) -> None:
         """Tell the listeners of jobs that do not run here how they are."""
-        columns = (jobs.c.id, jobs.c.state, jobs.c.progress, jobs.c.message, jobs.c.finished_at)
-        query = sa.select(*columns).where(jobs.c.id.in_(job_ids))
+        names = ("id", "state", "progress", "message", "done", "item_count", "finished_at")
+        query = sa.select(*(jobs.c[name] for name in names)).where(jobs.c.id.in_(job_ids))
         rows = {row.id: row for row in await self._database.read(lambda c: c.execute(query).all())}
         for job_id in job_ids:
             if job_id in self._runs:
                 continue
             row = rows.get(job_id)
-            if row is not None and row.state != "queued":
-                self._bus.publish(job_id, Progress(row.progress, row.message))
+            if row is not None:
+                status = Status(row.state, row.progress, row.message, row.done, row.item_count)
+                self._bus.publish(job_id, status)
             if row is None or row.finished_at is not None:
                 self._bus.end(job_id)
 
     async def tick(self) -> None:
-        """Renew leases, save progress, see what other processes did; call it every second."""
+        """Renew leases, save progress, see to deadlines and to what other processes did; call it every second."""
         now = self._clock()
-        progress = {run.claim.id: run.progress for run in self._runs.values() if run.progress.fraction > 0}
-        if self._runs and (progress != self._saved or now - self._beat_at >= self._limits.lease_seconds / 3):
+        for run in self._runs.values():
+            if run.claim.deadline_at is not None and run.claim.deadline_at <= now:
+                run.stop("deadline")
+        if self._deadline is not None and self._deadline <= now:
+            await self._expire()
+        status = {run.claim.id: run.status for run in self._runs.values() if run.status.fraction > 0}
+        if self._runs and (status != self._saved or now - self._beat_at >= self._limits.lease_seconds / 3):
             self._beat_at = now
-            self._saved = progress
+            self._saved = status
             await self._heartbeat(now)
         if followed := self._bus.followed():
             await self.follow(followed)
@@ -161,25 +171,26 @@ class Dispatcher:
 
     async def _serve(self, claim: Claim) -> None:
         current: Claim | None = claim
+        slot = Slot(self.slots)
         try:
             while current is not None:
-                current = await self._run(current)
+                current = await self._run(current, slot)
                 if current is not None:
                     self._bus.begin(current.id, current.owner)
         except Exception:
             log.exception("a job could not be ended; its lease runs out and it is tried again")
         finally:
-            self.slots.release()
+            slot.release()
 
-    async def _run(self, claim: Claim) -> Claim | None:
+    async def _run(self, claim: Claim, slot: Slot) -> Claim | None:
         """Run one job to its end; the next one for the same slot, if any."""
-        run = Run(claim, self._database, self._blobs, self._executor, self._bus, self.slots)
+        run = Run(claim, self._database, self._blobs, self._executor, self._bus, slot, self._clock)
         self._runs[claim.id] = run
         try:
             await run.ended()
             if run.stopped in ("shutdown", "lost"):
                 return None
-            return await self._end(run)
+            return await self._end(run, slot)
         except LeaseLost:
             log.warning("%s was taken over by another worker; the work done here is dropped", claim.id)
             return None
@@ -187,22 +198,21 @@ class Dispatcher:
             del self._runs[claim.id]
             self._bus.leave(claim.id)
 
-    async def _end(self, run: Run) -> Claim | None:
+    async def _end(self, run: Run, slot: Slot) -> Claim | None:
         """Record the end of a job and claim the next in one transaction."""
 
         def work(connection: sa.Connection) -> tuple[Job, list[Claim]]:
             now, exists = self._clock(), self._blobs.exists
+            done = (connection, run.claim, run.request, run.entries, now, exists)
             if run.stopped is None:
-                job = end_job(connection, run.claim, run.request, run.entries, now, exists, run.archive)
+                job = end_job(*done, run.archive)
             else:
-                job = cancel_job(connection, run.claim, run.request, run.entries, now, exists)
-            return job, self.claim_next(connection)
+                job = cut_off(*done, queue.TOO_LATE if run.stopped == "deadline" else None)
+            return job, self.claim_next(connection) if slot.held else []
 
         job, claims = await self._insist(work)
         for digest in run.request.temporary():
             await self._discard(digest)
-        if job.state == "succeeded":
-            self._bus.publish(job.id, Progress(1.0, "Done"))
         self._bus.end(job.id, job)
         return claims[0] if claims else None
 
@@ -240,7 +250,7 @@ class Dispatcher:
                 log.warning("leases could not be renewed: %s", error.message)
 
     async def _heartbeat(self, now: float) -> None:
-        held = [(run.claim, run.progress.fraction, run.progress.message) for run in self._runs.values()]
+        held = [(run.claim, run.status.fraction, run.status.stage) for run in self._runs.values()]
         cancelled, lost = await self._database.write(lambda c: queue.heartbeat(c, held, now, self._limits))
         for job_id in cancelled:
             self.stop(job_id)
@@ -250,16 +260,35 @@ class Dispatcher:
     async def _poll(self, now: float) -> None:
         waiting = sa.select(jobs.c.seq).where(jobs.c.state == "queued").limit(1)
         expired = sa.select(jobs.c.seq).where(jobs.c.state == "running", jobs.c.lease_until < now).limit(1)
-        queued, dead = await self._database.read(lambda c: (c.scalar(waiting), c.scalar(expired)))
+
+        def look(connection: sa.Connection) -> tuple[int | None, int | None, float | None]:
+            return connection.scalar(waiting), connection.scalar(expired), queue.next_deadline(connection)
+
+        queued, dead, self._deadline = await self._database.read(look)
         if dead is not None:
             await self._reap(alone=False)
         if queued is not None or dead is not None:
             self.wake()
 
+    async def _expire(self) -> None:
+        """End the waiting jobs whose deadline has passed, and learn the next one."""
+        now = self._clock()
+
+        def work(connection: sa.Connection) -> tuple[list[str], float | None]:
+            return queue.expire(connection, now, self._keep(now)), queue.next_deadline(connection)
+
+        late, self._deadline = await self._database.write(work)
+        if late:
+            log.info("%d waiting jobs were not done by their deadline", len(late))
+            await self.follow(late)
+
+    def _keep(self, now: float) -> queue.Keep:
+        return partial(keep_finished, now=now, has_bytes=self._blobs.exists)
+
     async def _reap(self, *, alone: bool) -> None:
         now = self._clock()
-        keep = partial(keep_finished, now=now, has_bytes=self._blobs.exists)
-        reaped = await self._database.write(lambda c: queue.reap(c, now, self._limits, keep, alone=alone))
+        keep, limits = self._keep(now), self._limits
+        reaped = await self._database.write(lambda c: queue.reap(c, now, limits, keep, alone=alone))
         if reaped.queued or reaped.failed:
             again, failed = len(reaped.queued), len(reaped.failed)
             log.warning("dead workers left %d jobs: %d are queued again, %d failed", again + failed, again, failed)

@@ -1,21 +1,24 @@
-"""How far each job is, for any number of listeners in this process."""
+"""How far each job is, for any number of listeners in this process: one stream for MCP, SSE and the command line."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from darkroom.engine.outcome import Progress
-from darkroom.jobs.record import Job
+from darkroom.jobs.record import Job, Status
 
 __all__ = ["Countdown", "ProgressBus", "Watch"]
 
 EVIDENCE = 2
 """Items of a batch that must be done before its end can be guessed."""
 
+ENOUGH = 0.05
+"""Share of a single item that must be done before its end can be guessed."""
+
 
 class Countdown:
-    """Guesses how long a batch still takes by the items that were done since `begin`; known answers do not count.
+    """Guesses how long a job still takes by what was done since `begin`; known answers do not count.
 
     Args:
         clock: Seconds, never falling.
@@ -35,17 +38,18 @@ class Countdown:
         self._done += 1
         self._newest = self._clock()
 
-    def words(self, left: int) -> str:
-        """`, about 40 s left` for so many items, empty while that is not known."""
+    def of_items(self, left: int) -> float | None:
+        """Seconds that so many items still take, None while that is not known."""
         if self._done < EVIDENCE or not left:
-            return ""
+            return None
         each = (self._newest - self._began) / self._done
-        seconds = each * left - (self._clock() - self._newest)
-        if seconds < 1.0:
-            return ""
-        if seconds >= 100.0:
-            return f", about {seconds / 60:.0f} min left"
-        return f", about {seconds:.0f} s left" if seconds < 20.0 else f", about {5 * round(seconds / 5)} s left"
+        return max(0.0, each * left - (self._clock() - self._newest))
+
+    def of_rest(self, fraction: float) -> float | None:
+        """Seconds that a single item still takes of which this share is done, None while that is not known."""
+        if not ENOUGH <= fraction < 1.0:
+            return None
+        return (self._clock() - self._began) * (1.0 - fraction) / fraction
 
 
 class _Topic:
@@ -53,7 +57,7 @@ class _Topic:
 
     def __init__(self) -> None:
         self.owner: str | None = None
-        self.newest: Progress | None = None
+        self.newest: Status | None = None
         self.ended = False
         self.final: Job | None = None
         self.listeners: set[asyncio.Event] = set()
@@ -63,7 +67,7 @@ class _Topic:
             listener.set()
 
 
-class Watch(AsyncIterator[Progress]):
+class Watch(AsyncIterator[Status]):
     """The states of a job: the newest one first, then each that follows, until it ends.
 
     A listener that is slow skips states in between, never the newest.
@@ -71,7 +75,7 @@ class Watch(AsyncIterator[Progress]):
 
     def __init__(self, topic: _Topic) -> None:
         self._topic = topic
-        self._seen: Progress | None = None
+        self._seen: Status | None = None
         self.fresh = asyncio.Event()
 
     @property
@@ -79,7 +83,7 @@ class Watch(AsyncIterator[Progress]):
         """The ended job, if it ended in this process while somebody watched."""
         return self._topic.final
 
-    async def __anext__(self) -> Progress:
+    async def __anext__(self) -> Status:
         """The next state; stops when the job ended."""
         while True:
             newest = self._topic.newest
@@ -102,15 +106,26 @@ class ProgressBus:
         """This process runs the job and will publish its progress."""
         self._topics.setdefault(job_id, _Topic()).owner = owner
 
-    def publish(self, job_id: str, progress: Progress) -> None:
-        """Tell all listeners of a job, and those that come later."""
+    def publish(self, job_id: str, status: Status) -> None:
+        """Tell all listeners of a job, and those that come later; what is done never becomes less."""
         topic = self._topics.get(job_id)
-        if topic is not None and progress != topic.newest:
-            topic.newest = progress
+        if topic is None:
+            return
+        if topic.newest is not None and status.fraction < topic.newest.fraction:
+            status = replace(status, fraction=topic.newest.fraction)
+        if status != topic.newest:
+            topic.newest = status
             topic.tell()
 
+    def newest(self, job_id: str) -> Status | None:
+        """How a job stands that runs in this process; None of any other."""
+        topic = self._topics.get(job_id)
+        return topic.newest if topic is not None and topic.owner is not None else None
+
     def end(self, job_id: str, final: Job | None = None) -> None:
-        """The job ended: so do its listeners, once they have seen the newest state."""
+        """The job ended: so do its listeners, once they have seen the end state."""
+        if final is not None:
+            self.publish(job_id, final.status)
         topic = self._topics.pop(job_id, None)
         if topic is not None:
             topic.ended = True

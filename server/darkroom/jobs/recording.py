@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 
 from darkroom.engine.outcome import Outcome, Picture
 from darkroom.errors import Conflict
+from darkroom.jobs.ending import ended
 from darkroom.jobs.record import ItemResult, Job, Result, State
 from darkroom.jobs.request import Item, Request
 from darkroom.library.library import find_source, insert_result, insert_source
@@ -21,10 +22,11 @@ __all__ = [
     "Entry",
     "LeaseLost",
     "Made",
-    "cancel_job",
+    "cut_off",
     "end_job",
     "filed_answer",
     "keep_finished",
+    "keep_item",
     "load_entries",
     "outcome_of",
     "public_error",
@@ -127,6 +129,26 @@ def _known_sources(item: Item) -> list[str]:
     return [handle for handle in item.sources if handle not in item.new]
 
 
+def keep_item(
+    connection: sa.Connection,
+    claim: queue.Claim,
+    request: Request,
+    number: int,
+    entry: Entry,
+    now: float,
+    has_bytes: Callable[[str], bool],
+) -> ItemResult | None:
+    """Record what one item of a job under way came to; None, and nothing recorded, if somebody else has the job."""
+    recorder = _Recorder(connection, claim.owner, claim.tool, request, now, has_bytes)
+    kept: list[ItemResult] = []
+
+    def record() -> queue.ItemRow:
+        kept.append(recorder.record(request.items[number], entry))
+        return to_row(kept[0])
+
+    return kept[0] if queue.checkpoint(connection, claim, number, record) else None
+
+
 def end_job(
     connection: sa.Connection,
     claim: queue.Claim,
@@ -148,27 +170,35 @@ def end_job(
     state, error = outcome_of(items)
     result = Result(items, recorder.record_archive(archive, items) if archive is not None else None)
     end = queue.End(state, len(items), float(state == "succeeded"), "", result.to_wire(), error)
-    return _finish(connection, claim, end, len(items), now, result)
+    return _finish(connection, claim, end, now)
 
 
-def cancel_job(
+def cut_off(
     connection: sa.Connection,
     claim: queue.Claim,
     request: Request,
     entries: Mapping[int, Entry],
     now: float,
     has_bytes: Callable[[str], bool],
+    error: Mapping[str, Any] | None = None,
 ) -> Job:
-    """End a running job that was cancelled and record the items that it had finished; the ended job.
+    """End a running job before it is done and record the items that it had finished; the ended job.
+
+    Args:
+        error: Why it fails; None if it was cancelled.
 
     Raises:
         LeaseLost: Somebody else has the job; the transaction must be undone.
     """
     recorder = _Recorder(connection, claim.owner, claim.tool, request, now, has_bytes)
-    result = recorder.record_finished(entries, NOT_REACHED) if entries else None
-    share = len(entries) / len(request.items)
-    end = queue.End("canceled", len(entries), share, "", result.to_wire() if result is not None else None)
-    return _finish(connection, claim, end, len(request.items), now, result)
+    # An item may have been recorded in the moment in which the work was stopped.
+    if len(request.items) > 1 or request.archive:
+        entries = {**entries, **load_entries(connection, claim.id)}
+    result = recorder.record_finished(entries, dict(error or NOT_REACHED)) if entries else None
+    wire = result.to_wire() if result is not None else None
+    state: State = "failed" if error is not None else "canceled"
+    end = queue.End(state, len(entries), len(entries) / len(request.items), "", wire, error)
+    return _finish(connection, claim, end, now)
 
 
 def keep_finished(
@@ -180,28 +210,15 @@ def keep_finished(
             recorder = _Recorder(connection, row.owner, row.tool, Request.from_wire(row.request), now, has_bytes)
             result = recorder.record_finished(entries, row.error or NOT_REACHED)
             connection.execute(jobs.update().where(jobs.c.id == row.id).values(result=result.to_wire()))
+    ended(connection, job_ids, now)
 
 
-def _finish(
-    connection: sa.Connection, claim: queue.Claim, end: queue.End, count: int, now: float, result: Result | None
-) -> Job:
-    if not queue.finish(connection, claim, end, now):
+def _finish(connection: sa.Connection, claim: queue.Claim, end: queue.End, now: float) -> Job:
+    row = queue.finish(connection, claim, end, now)
+    if row is None:
         raise LeaseLost
-    return Job(
-        id=claim.id,
-        owner=claim.owner,
-        tool=claim.tool,
-        state=cast(State, end.state),
-        progress=end.progress,
-        message=end.message,
-        items=count,
-        done=end.done,
-        result=result,
-        error=dict(end.error) if end.error is not None else None,
-        created_at=claim.created_at,
-        started_at=claim.started_at,
-        finished_at=now,
-    )
+    charged = ended(connection, [claim.id], now)
+    return Job.from_row({**row, "credits": charged.get(claim.id, row["credits"])})
 
 
 def outcome_of(items: Sequence[ItemResult]) -> tuple[State, dict[str, Any] | None]:

@@ -73,9 +73,16 @@ def _checked(images: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return images
 
 
-def fingerprint(tool: Tool, arguments: Mapping[str, Any], each: str | None, *, archive: bool = False) -> str:
-    """SHA-256 of a call as it was written: what an idempotency key stands for."""
-    return _digest([tool.id, arguments, each, archive])
+def fingerprint(
+    tool: Tool, call: Call, arguments: Mapping[str, Any], each: str | None, *, archive: bool = False
+) -> str:
+    """SHA-256 of a call as it was written: what an idempotency key stands for.
+
+    The steps belong to it, because those of a pipeline are not among its arguments. A saved workflow is named instead:
+    the same call stays the same after its workflow was changed.
+    """
+    steps = None if tool.workflow else _plan(tool, call).to_wire()
+    return _digest([tool.workflow or tool.id, steps, arguments, each, archive])
 
 
 def _digest(value: Any) -> str:
@@ -115,6 +122,7 @@ class Request:
         read_only: Whether the tool only reports, so that nothing of it enters the library.
         wall: Seconds that one item may take.
         archive: Whether all results are wanted in one ZIP too.
+        credits: What one item costs.
     """
 
     plan: Plan
@@ -122,6 +130,7 @@ class Request:
     read_only: bool
     wall: float
     archive: bool = False
+    credits: int = 0
 
     def to_wire(self) -> dict[str, Any]:
         """The request as JSON values."""
@@ -132,14 +141,15 @@ class Request:
             "read_only": self.read_only,
             "wall": self.wall,
             "archive": self.archive,
+            "credits": self.credits,
         }
 
     @staticmethod
     def from_wire(wire: Mapping[str, Any]) -> "Request":
         """The request that `to_wire` wrote."""
         items = [Item(**item) for item in wire["items"]]
-        archive = wire.get("archive", False)
-        return Request(Plan.from_wire(wire["plan"]), items, wire["read_only"], wire["wall"], archive)
+        archive, credits = wire.get("archive", False), wire.get("credits", 0)
+        return Request(Plan.from_wire(wire["plan"]), items, wire["read_only"], wire["wall"], archive, credits)
 
     def archive_item(self) -> Item:
         """What the ZIP of all results is filed under."""

@@ -4,16 +4,19 @@ import asyncio
 import logging
 import threading
 from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from darkroom.engine.outcome import Progress
 from darkroom.jobs.bundle import list_contents, pack
 from darkroom.jobs.progress import Countdown, ProgressBus
-from darkroom.jobs.record import ItemResult
-from darkroom.jobs.recording import Entry, Made, load_entries, public_error, to_row
+from darkroom.jobs.record import ItemResult, Status
+from darkroom.jobs.recording import Entry, Made, keep_item, load_entries, public_error
 from darkroom.jobs.request import Request
+from darkroom.jobs.slots import Slot
 from darkroom.library.library import find_images
-from darkroom.store import queue
 from darkroom.store.blobs import BlobStore
 from darkroom.store.database import Database
 from darkroom.store.queue import Claim
@@ -25,8 +28,9 @@ __all__ = ["Run", "Stop"]
 
 log = logging.getLogger(__name__)
 
-Stop = Literal["cancelled", "shutdown", "lost"]
-"""Why a run was ended from outside: by its owner, by this server's end, or because another worker has the job."""
+Stop = Literal["cancelled", "deadline", "shutdown", "lost"]
+"""Why a run was ended from outside: by its owner, by its deadline, by this server's end, or because another worker has
+the job."""
 
 PACKING = 0.03
 """Share of the progress that is left for the ZIP."""
@@ -40,7 +44,7 @@ class Run:
         request: What it is to do.
         entries: What the items came to so far, by number.
         archive: The ZIP of all results, once it is made.
-        progress: How far the whole is; never falls.
+        status: How far the whole is; its fraction never falls.
         stopped: Set once it was ended from outside.
     """
 
@@ -51,19 +55,22 @@ class Run:
         blobs: BlobStore,
         executor: "LocalExecutor",
         bus: ProgressBus,
-        slots: asyncio.Semaphore,
+        slot: Slot,
+        clock: Callable[[], float],
     ) -> None:
         self.claim = claim
         self.request = Request.from_wire(claim.request)
         self.entries: dict[int, Entry] = {}
         self.archive: Entry | None = None
-        self.progress = Progress(0.0)
+        self.status = Status("running", total=len(self.request.items))
         self.stopped: Stop | None = None
         self._database = database
         self._blobs = blobs
         self._executor = executor
         self._bus = bus
-        self._slots = slots
+        self._slot = slot
+        self._clock = clock
+        self._helpers: asyncio.TaskGroup | None = None
         self._fractions: dict[int, float] = {}
         self._todo: deque[int] = deque()
         self._countdown = Countdown()
@@ -85,8 +92,10 @@ class Run:
             raise error
 
     async def _run_all(self) -> None:
+        self._publish(0.0, "")
+        self._countdown.begin()
         if len(self.request.items) == 1 and self.claim.attempt == 1 and not self.request.archive:
-            return await self._run_item(0)
+            return await self._run_item(0, self._slot)
         await self._run_items()
         if self.request.archive:
             self.archive = await self._pack()
@@ -94,27 +103,33 @@ class Run:
     async def _run_items(self) -> None:
         self.entries = await self._database.read(lambda connection: load_entries(connection, self.claim.id))
         self._todo.extend(n for n in range(len(self.request.items)) if n not in self.entries)
-        self._countdown.begin()
-        async with asyncio.TaskGroup() as helpers:
+        async with asyncio.TaskGroup() as self._helpers:
             while self._todo:
-                await self._share(helpers)
+                await self._share(self._helpers)
                 if self._todo:
-                    await self._run_item(self._todo.popleft())
+                    await self._run_item(self._todo.popleft(), self._slot)
 
     async def _share(self, helpers: asyncio.TaskGroup) -> None:
         """Give further items to the slots that are free now; whoever waits for a slot comes first."""
-        while len(self._todo) > 1 and not self._slots.locked():
-            await self._slots.acquire()
-            helpers.create_task(self._help(helpers, self._todo.popleft()))
+        while len(self._todo) > 1 and (slot := await self._slot.another()) is not None:
+            helpers.create_task(self._help(helpers, self._todo.popleft(), slot))
 
-    async def _help(self, helpers: asyncio.TaskGroup, item: int) -> None:
+    async def _help(self, helpers: asyncio.TaskGroup, item: int, slot: Slot) -> None:
         try:
-            await self._run_item(item)
+            await self._run_item(item, slot)
         finally:
-            self._slots.release()
+            slot.release()
         await self._share(helpers)
 
-    async def _run_item(self, number: int) -> None:
+    @asynccontextmanager
+    async def _away(self, slot: Slot) -> AsyncIterator[None]:
+        """While an item waits for another machine its slot is free for other work, such as the next item."""
+        async with slot.lent():
+            if self._helpers is not None:
+                await self._share(self._helpers)
+            yield
+
+    async def _run_item(self, number: int, slot: Slot) -> None:
         item = self.request.items[number]
         entry: Entry
         try:
@@ -124,6 +139,7 @@ class Run:
                 lambda progress: self._advance(number, progress),
                 self.request.wall,
                 item.names,
+                away=partial(self._away, slot),
             )
             entry = Made.of(finished.outcome, finished.digests)
         except Exception as error:
@@ -138,11 +154,14 @@ class Run:
             self._advance()
 
     async def _checkpoint(self, number: int, entry: Entry) -> None:
-        result, error = to_row(entry)
-        needs = entry.digests() if isinstance(entry, Made) else []
-        held = await self._database.write(lambda c: queue.checkpoint(c, self.claim, number, result, error, needs))
-        if not held:
+        """Put what the item came to into the library at once, so that it is there whatever becomes of the others."""
+        keep = partial(keep_item, claim=self.claim, request=self.request, number=number, entry=entry)
+        has_bytes = self._blobs.exists
+        kept = await self._database.write(lambda c: keep(c, now=self._clock(), has_bytes=has_bytes))
+        if kept is None:
             self.stop("lost")
+        else:
+            self.entries[number] = kept
 
     async def _pack(self) -> Entry | None:
         """The ZIP of all results in the store, or why it cannot be; None where nothing was made."""
@@ -153,7 +172,7 @@ class Run:
         contents = list_contents(self._blobs, self.request, self.entries, known)
         if not contents.files:
             return None
-        self._publish(self.progress.fraction, "Packing the ZIP")
+        self._publish(self.status.fraction, "Packing the ZIP")
         given_up = threading.Event()
         try:
             return await asyncio.to_thread(pack, self._blobs, contents, given_up)
@@ -171,11 +190,12 @@ class Run:
             self._fractions[number] = progress.fraction
         count, done = len(self.request.items), len(self.entries)
         fraction = (done + sum(self._fractions.values())) / count
-        message = progress.message if progress is not None else self.progress.message
-        if count > 1:
-            message = f"{done} of {count} done{self._countdown.words(count - done)}"
-        self._publish(fraction * (1.0 - PACKING) if self.request.archive else fraction, message)
+        stage = progress.message if progress is not None else ""
+        self._publish(fraction * (1.0 - PACKING) if self.request.archive else fraction, stage)
 
-    def _publish(self, fraction: float, message: str) -> None:
-        self.progress = Progress(max(self.progress.fraction, min(fraction, 1.0)), message)
-        self._bus.publish(self.claim.id, self.progress)
+    def _publish(self, fraction: float, stage: str) -> None:
+        count, done = len(self.request.items), len(self.entries)
+        fraction = max(self.status.fraction, min(fraction, 1.0))
+        left = self._countdown.of_items(count - done) if count > 1 else self._countdown.of_rest(fraction)
+        self.status = Status("running", fraction, stage or self.status.stage, done, count, left)
+        self._bus.publish(self.claim.id, self.status)

@@ -4,22 +4,26 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
+from darkroom.accounts.credits import Credits
 from darkroom.engine.limits import Limits
-from darkroom.engine.outcome import Picture, Progress
+from darkroom.engine.outcome import Picture
 from darkroom.errors import DarkroomError, NotFound, Overloaded
 from darkroom.intake import Intake
 from darkroom.jobs.accepting import Accepted, BytesGone, Images, Resolver, record_call, replay
 from darkroom.jobs.dispatch import Dispatcher
+from darkroom.jobs.history import History, load_job
 from darkroom.jobs.progress import ProgressBus
-from darkroom.jobs.record import Job
-from darkroom.jobs.recording import keep_finished
+from darkroom.jobs.record import ItemResult, Job, Status
+from darkroom.jobs.recording import keep_finished, load_entries
 from darkroom.jobs.request import Call, Request, fingerprint, make_request
 from darkroom.jobs.retention import Pruned, prune
+from darkroom.jobs.terms import Terms, checked
 from darkroom.library.library import Library
 from darkroom.principal import Principal
 from darkroom.store import queue
@@ -28,7 +32,6 @@ from darkroom.store.database import Database
 from darkroom.store.queue import QueueLimits
 from darkroom.store.schema import jobs
 from darkroom_tools.base import Tool
-from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.plan import Plan
 
 if TYPE_CHECKING:
@@ -39,10 +42,7 @@ __all__ = ["Jobs"]
 DRAIN_SECONDS = 30.0
 CANCEL_SECONDS = 5.0
 RENDER_SECONDS = 30.0
-LONGEST_KEY = 200
 TRIES = 2
-
-_MINE = sa.select(jobs).where(jobs.c.id == sa.bindparam("which"), jobs.c.owner == sa.bindparam("of"))
 
 
 class Jobs:
@@ -58,7 +58,11 @@ class Jobs:
         limits: Seconds that plans may take.
         queue_limits: How much may wait and run.
         models: Digests of the installed models by id, empty where none can run; an answer depends on them.
+        credits: Who pays; nothing has a price if None.
         alone: True if no other process uses the database: what a dead one left is then taken over at once.
+
+    Attributes:
+        history: What was run.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it works with
@@ -73,6 +77,7 @@ class Jobs:
         limits: Limits,
         queue_limits: QueueLimits | None = None,
         models: Callable[[], Mapping[str, str]] = dict,
+        credits: Credits | None = None,
         alone: bool = False,
     ) -> None:
         self._database = database
@@ -82,7 +87,9 @@ class Jobs:
         self._limits = limits
         self._queue_limits = queue_limits or QueueLimits()
         self._models = models
+        self._credits = credits or Credits(database)
         self._alone = alone
+        self.history = History(database, library)
         self._resolver = Resolver(intake)
         self._bus = ProgressBus()
         self._dispatcher = Dispatcher(
@@ -124,11 +131,11 @@ class Jobs:
         *,
         each: str | None = None,
         archive: bool = False,
-        idempotency_key: str | None = None,
+        terms: Terms = Terms(),  # noqa: B008 - immutable
     ) -> Job:
         """Validate a call and take it on: once this returns, it survives a crash.
 
-        A call whose answer the library knows comes back finished, and is not kept as a job.
+        A call whose answer the library knows comes back finished, and is not kept as a job unless its terms want it.
 
         Args:
             principal: Whose call it is.
@@ -137,27 +144,32 @@ class Jobs:
             each: An image parameter that holds a list here: the tool runs once for each, and one failing image does
                 not fail the others.
             archive: Put all results into one ZIP too, an image of its own in the library.
-            idempotency_key: The same key with the same call gives the same job, however often it is sent.
+            terms: How it is to be treated.
 
         Raises:
             InvalidSettings: An argument is unknown, missing or out of range.
             Overloaded: The queue is full, or the server stops; try again after `details["retryAfter"]` seconds.
             Conflict: The key came with another call before.
+            InsufficientCredits: The organisation cannot pay for it; nothing was queued.
             StorageFull: The disk has no room.
             DarkroomError: What `Intake.resolve` says of an image.
         """
         if self._stopping:
             raise Overloaded("The server is stopping. Try again in a few seconds.", code="SHUTTING_DOWN", retryAfter=5)
+        terms = checked(terms)
         call = Call.parse(tool, arguments, each)
-        printed = fingerprint(tool, arguments, each, archive=archive)
-        if idempotency_key is not None and (known := await self._replay(principal, idempotency_key, printed)):
-            return known
+        printed = fingerprint(tool, call, arguments, each, archive=archive)
+        key = terms.idempotency_key
+        if key is not None:
+            known = await self._database.read(lambda c: replay(c, principal.id, key, printed))
+            if known is not None:
+                return known
         self._blobs.check_space()
         for _ in range(TRIES):
             items, brought = await self._resolver.resolve(principal, call)
             try:
                 request = self._request(tool, call, items, batch=each is not None, archive=archive)
-                job = await self._enter(Accepted(principal.id, tool.id, request, printed, idempotency_key))
+                job = await self._enter(Accepted(principal, tool, request, printed, terms))
             except BytesGone:
                 continue
             except Exception:
@@ -169,16 +181,20 @@ class Jobs:
         raise NotFound("The file of an image is gone. Hand the picture in again.")
 
     async def get(self, principal: Principal, job_id: str) -> Job:
-        """A job as it is now.
+        """A job as it is now; of a batch under way also the items that are done.
 
         Raises:
             NotFound: No such job of the principal.
         """
-        mine = {"which": job_id, "of": principal.id}
-        row = await self._database.read(lambda c: c.execute(_MINE, mine).mappings().one_or_none())
-        if row is None:
-            raise NotFound("There is no such job, or it is no longer kept.")
-        return Job.from_row(dict(row))
+
+        def look(connection: sa.Connection) -> tuple[Job, Mapping[int, ItemResult]]:
+            job = load_job(connection, principal.id, job_id)
+            entries = load_entries(connection, job_id) if job.items > 1 and not job.ended else {}
+            return job, {number: entry for number, entry in entries.items() if isinstance(entry, ItemResult)}
+
+        job, parts = await self._database.read(look)
+        now = self._bus.newest(job_id)
+        return job if job.ended else replace(job, parts=dict(sorted(parts.items())), now=now)
 
     async def wait(self, principal: Principal, job_id: str, seconds: float | None) -> Job:
         """The job once it ended, or as it is after so many seconds; None waits as long as it takes.
@@ -198,7 +214,7 @@ class Jobs:
             return states.final or await self.get(principal, job_id)
 
     @asynccontextmanager
-    async def watch(self, job_id: str) -> AsyncIterator[AsyncIterator[Progress]]:
+    async def watch(self, job_id: str) -> AsyncIterator[AsyncIterator[Status]]:
         """The states of a job: the newest first, then each that follows, until it ends.
 
         A listener that is slow skips states in between, never the newest. Whether somebody may ask, `get` knows.
@@ -225,8 +241,10 @@ class Jobs:
             request = sa.select(jobs.c.request).where(jobs.c.id == job_id)
             wire = await self._database.read(lambda c: c.execute(request).scalar_one())
             await self._drop(Request.from_wire(wire).temporary())
-            self._bus.end(job_id)
-        return await self.get(principal, job_id)
+        job = await self.get(principal, job_id)
+        if waited:
+            self._bus.end(job_id, job)
+        return job
 
     async def render(self, principal: Principal, handle: str, plan: Plan) -> tuple[bytes, Picture]:
         """Run a plan on one image of the library and return the file made; nothing is stored.
@@ -255,18 +273,14 @@ class Jobs:
         """Forget jobs and reports that ended over `older_than` seconds ago, and bytes that nothing needs."""
         return await prune(self._database, self._blobs, older_than)
 
-    async def _replay(self, principal: Principal, key: str, printed: str) -> Job | None:
-        if len(key) > LONGEST_KEY:
-            raise InvalidSettings(f"An idempotency key has at most {LONGEST_KEY} characters.", got=len(key))
-        return await self._database.read(lambda c: replay(c, principal.id, key, printed))
-
     def _request(
         self, tool: Tool, call: Call, items: Sequence[Images | DarkroomError], *, batch: bool, archive: bool
     ) -> Request:
         error = next((item for item in items if isinstance(item, DarkroomError)), None)
         if error is not None and not batch:
             raise error
-        return make_request(tool, call, items, self._models(), self._limits, archive=archive)
+        request = make_request(tool, call, items, self._models(), self._limits, archive=archive)
+        return replace(request, credits=self._credits.quote(tool, request.plan).each)
 
     async def _enter(self, accepted: Accepted) -> Job:
         """Record a call, and start it if there is a slot."""
@@ -286,14 +300,15 @@ class Jobs:
         claims: list[queue.Claim] = []
 
         def work(connection: sa.Connection) -> tuple[Job, list[queue.Claim]]:
-            job = record_call(connection, accepted, self._blobs, self._queue_limits, time.time())
+            limits, credits = self._queue_limits, self._credits
+            job = record_call(connection, accepted, self._blobs, limits, credits, time.time())
             return job, self._dispatcher.claim_next(connection) if held and not job.ended else []
 
         try:
             job, claims = await self._database.write(work)
         except sa.exc.IntegrityError:
             # The same idempotency key came twice at once, and the other call was first.
-            key = accepted.key or ""
+            key = accepted.terms.idempotency_key or ""
             same = await self._database.read(lambda c: replay(c, accepted.owner, key, accepted.fingerprint))
             if same is None:
                 raise
@@ -304,7 +319,7 @@ class Jobs:
         for claim in claims:
             self._dispatcher.serve(claim)
         if not any(claim.id == job.id for claim in claims) and not job.ended:
-            self._dispatcher.wake()
+            self._dispatcher.wake(job.deadline_at)
         return job
 
     async def _drop(self, digests: Collection[str]) -> None:

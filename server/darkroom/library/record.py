@@ -34,6 +34,7 @@ class ImageRecord:
         steps: The steps that led from `parent` to here, in the wire form of `Plan`.
         facts: What the tool said beside the picture.
         created_at: Seconds since the epoch.
+        pinned: Whether it stays however little space there is.
     """
 
     id: str
@@ -53,6 +54,7 @@ class ImageRecord:
     steps: Sequence[Mapping[str, Any]]
     facts: Mapping[str, Any]
     created_at: float
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

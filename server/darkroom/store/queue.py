@@ -3,6 +3,11 @@
 A job is queued, then running under a lease, then in an end state. A claim is one statement, so two workers never
 get the same job. A running job belongs to (worker, attempt): whatever is written for it names both, so a worker
 that lost its lease cannot finish a job that somebody else runs by now.
+
+Order is fair among owners: each has a clock that moves on by one turn for every item, and whoever's turn is lowest
+comes next. Priority is a head start of `HEAD_START` turns a step, not a class of its own: urgent jobs overtake what
+waits, and yet an owner who asks for nothing but urgent jobs moves the own clock past everybody's, so that nobody
+waits forever.
 """
 
 import functools
@@ -12,13 +17,16 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from darkroom.errors import JobInterrupted, NotFound, Overloaded
+from darkroom.errors import DeadlineExceeded, JobInterrupted, NotFound, Overloaded
 from darkroom.store.schema import job_blobs, job_items, jobs
 
 __all__ = [
     "ENDED",
+    "HEAD_START",
+    "TOO_LATE",
     "Claim",
     "End",
+    "ItemRow",
     "Keep",
     "QueueLimits",
     "Reaped",
@@ -27,8 +35,10 @@ __all__ = [
     "claim",
     "count_open",
     "enqueue",
+    "expire",
     "finish",
     "heartbeat",
+    "next_deadline",
     "reap",
     "release",
 ]
@@ -37,9 +47,18 @@ ENDED: Final = ("succeeded", "failed", "canceled")
 RETRY_AFTER: Final = 5
 LONGEST_MESSAGE: Final = 200
 
+HEAD_START: Final = 10
+"""Turns that one step of priority is worth: a job of priority 10 overtakes a hundred images of priority 0."""
+
+TOO_LATE: Final = DeadlineExceeded(
+    "The job was not done by its deadline. What a batch finished until then is kept. Give it more time, or less to do."
+).to_wire()
 
 Keep = Callable[[sa.Connection, Sequence[str]], object]
 """Told which jobs end before they are done, while their finished items still stand."""
+
+ItemRow = tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]
+"""Result and error of a finished item, as its row holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +92,7 @@ class Claim:
     attempt: int
     created_at: float
     started_at: float
+    deadline_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +122,7 @@ def enqueue(
     """Add a job.
 
     Args:
-        row: `id`, `owner`, `tool`, `request`, `fingerprint`, `item_count`; `idempotency_key`, `priority`, `done`.
+        row: `id`, `owner`, `tool`, `request`, `fingerprint`, `item_count`, and any other column.
         needs: Digests of the bytes that the job reads; they stay until it ends.
 
     Raises:
@@ -128,7 +148,7 @@ def enqueue(
 
 
 def claim(connection: sa.Connection, worker: str, count: int, now: float, limits: QueueLimits) -> list[Claim]:
-    """Take up to `count` jobs in order of priority and turn, no owner over its limit of running jobs."""
+    """Take up to `count` jobs in their order, no owner over its limit of running jobs, none past its deadline."""
     given = {
         "worker": worker,
         "most": count,
@@ -137,9 +157,19 @@ def claim(connection: sa.Connection, worker: str, count: int, now: float, limits
         "until": now + limits.lease_seconds,
     }
     taken = connection.execute(_claim_statement(connection.dialect.name), given)
-    rows = sorted(taken, key=lambda row: (-row.priority, row.turn, row.seq))
+    rows = sorted(taken, key=lambda row: (row.turn - HEAD_START * row.priority, row.seq))
     return [
-        Claim(row.id, row.owner, row.tool, row.request, worker, row.attempt, row.created_at, row.started_at)
+        Claim(
+            row.id,
+            row.owner,
+            row.tool,
+            row.request,
+            worker,
+            row.attempt,
+            row.created_at,
+            row.started_at,
+            row.deadline_at,
+        )
         for row in rows
     ]
 
@@ -163,25 +193,17 @@ def heartbeat(
     return cancelled, lost
 
 
-def checkpoint(
-    connection: sa.Connection,
-    job: Claim,
-    item: int,
-    result: Mapping[str, Any] | None,
-    error: Mapping[str, Any] | None,
-    needs: Sequence[str],
-) -> bool:
-    """Keep what one item of a job came to, with the bytes it made; False if the job is ours no longer."""
+def checkpoint(connection: sa.Connection, job: Claim, item: int, record: Callable[[], ItemRow]) -> bool:
+    """Keep what one item of a job came to; False, and nothing recorded, if the job is ours no longer."""
     held = connection.execute(_CHECKPOINT, _fence(job)).first()
     if held is not None:
+        result, error = record()
         connection.execute(job_items.insert(), {"job": job.id, "item": item, "result": result, "error": error})
-        known = sa.select(job_blobs.c.sha256).where(job_blobs.c.job == job.id)
-        _insert_needs(connection, job.id, set(needs) - set(connection.execute(known).scalars()))
     return held is not None
 
 
-def finish(connection: sa.Connection, job: Claim, end: End, now: float) -> bool:
-    """End a running job; False, and nothing changed, if it is ours no longer."""
+def finish(connection: sa.Connection, job: Claim, end: End, now: float) -> Mapping[str, Any] | None:
+    """End a running job; its row as it is then. None, and nothing changed, if it is ours no longer."""
     told = {
         "end": end.state,
         "answer": end.result,
@@ -191,10 +213,10 @@ def finish(connection: sa.Connection, job: Claim, end: End, now: float) -> bool:
         "words": end.message[:LONGEST_MESSAGE],
         "now": now,
     }
-    held = connection.execute(_FINISH, {**_fence(job), **told}).first()
+    held = connection.execute(_FINISH, {**_fence(job), **told}).mappings().first()
     if held is not None:
         _forget(connection, [job.id])
-    return held is not None
+    return dict(held) if held is not None else None
 
 
 def release(connection: sa.Connection, worker: str) -> None:
@@ -206,7 +228,7 @@ def release(connection: sa.Connection, worker: str) -> None:
 def reap(
     connection: sa.Connection, now: float, limits: QueueLimits, keep: Keep | None = None, *, alone: bool = False
 ) -> Reaped:
-    """Take the running jobs of dead workers: queue them again, or end those cancelled or tried too often.
+    """Take the running jobs of dead workers: queue them again, or end those cancelled, too late or tried too often.
 
     Args:
         keep: Keeps what the jobs that end now have finished.
@@ -215,15 +237,28 @@ def reap(
     dead = jobs.update().where(jobs.c.state == "running")
     if not alone:
         dead = dead.where(jobs.c.lease_until < now)
+    canceled = _end(connection, dead.where(jobs.c.cancel_requested), {"state": "canceled"}, now, keep)
+    late = _end(connection, dead.where(jobs.c.deadline_at <= now), {"state": "failed", "error": TOO_LATE}, now, keep)
     error = JobInterrupted(
         f"The server stopped {limits.attempts} times in the middle of this job. "
         "Try a smaller image or other settings; the server's log says more."
     ).to_wire()
-    canceled = _end(connection, dead.where(jobs.c.cancel_requested), {"state": "canceled"}, now, keep)
     spent = dead.where(jobs.c.attempt >= limits.attempts)
     failed = _end(connection, spent, {"state": "failed", "error": error}, now, keep)
     again = dead.values(state="queued", lease_owner=None, lease_until=None).returning(jobs.c.id)
-    return Reaped(connection.execute(again).scalars().all(), failed, canceled)
+    return Reaped(connection.execute(again).scalars().all(), [*late, *failed], canceled)
+
+
+def expire(connection: sa.Connection, now: float, keep: Keep | None = None) -> list[str]:
+    """Fail the waiting jobs that were not done by their deadline; their ids."""
+    late = jobs.update().where(jobs.c.state == "queued", jobs.c.deadline_at <= now)
+    return _end(connection, late, {"state": "failed", "error": TOO_LATE}, now, keep)
+
+
+def next_deadline(connection: sa.Connection) -> float | None:
+    """The earliest deadline of a waiting job, None if none has one."""
+    earliest: float | None = connection.scalar(_NEXT_DEADLINE)
+    return earliest
 
 
 def cancel(connection: sa.Connection, owner: str, job_id: str, now: float, keep: Keep | None = None) -> bool:
@@ -301,6 +336,7 @@ _STANDING = sa.select(
     _one(sa.func.max(jobs.c.turn), _QUEUED | _RUNNING, _MINE),
 )
 _INSERT = jobs.insert()
+_NEXT_DEADLINE = sa.select(sa.func.min(jobs.c.deadline_at)).where(_QUEUED)
 _HELD = jobs.update().where(
     jobs.c.id == sa.bindparam("which"),
     _RUNNING,
@@ -321,7 +357,7 @@ _FINISH = _HELD.values(
     lease_owner=None,
     lease_until=None,
     finished_at=sa.bindparam("now"),
-).returning(jobs.c.id)
+).returning(*(column for column in jobs.c if column.name != "request"))
 _FORGET = [
     table.delete().where(table.c.job.in_(sa.bindparam("which", expanding=True))) for table in (job_items, job_blobs)
 ]
@@ -329,9 +365,10 @@ _FORGET = [
 
 @functools.cache
 def _claim_statement(dialect: str) -> sa.UpdateBase:
-    order = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.seq)
+    order = (jobs.c.turn - HEAD_START * jobs.c.priority, jobs.c.seq)
     nth = sa.func.row_number().over(partition_by=jobs.c.owner, order_by=order)
-    ranked = sa.select(jobs.c.seq, nth.label("nth")).where(_QUEUED).subquery()
+    in_time = sa.or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > sa.bindparam("now"))
+    ranked = sa.select(jobs.c.seq, nth.label("nth")).where(_QUEUED, in_time).subquery()
     other = jobs.alias()
     running = sa.select(sa.func.count()).where(other.c.owner == jobs.c.owner, other.c.state == "running")
     chosen = (
@@ -344,6 +381,7 @@ def _claim_statement(dialect: str) -> sa.UpdateBase:
     if dialect == "postgresql":
         chosen = chosen.with_for_update(of=jobs, skip_locked=True)
     columns = (jobs.c.id, jobs.c.owner, jobs.c.tool, jobs.c.request, jobs.c.attempt, jobs.c.created_at)
+    times = (jobs.c.started_at, jobs.c.deadline_at)
     return (
         jobs.update()
         .where(jobs.c.seq.in_(chosen))
@@ -354,5 +392,5 @@ def _claim_statement(dialect: str) -> sa.UpdateBase:
             attempt=jobs.c.attempt + 1,
             started_at=sa.func.coalesce(jobs.c.started_at, sa.bindparam("now")),
         )
-        .returning(*columns, jobs.c.started_at, jobs.c.priority, jobs.c.turn, jobs.c.seq)
+        .returning(*columns, *times, jobs.c.priority, jobs.c.turn, jobs.c.seq)
     )

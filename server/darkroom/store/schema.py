@@ -2,7 +2,22 @@
 
 import sqlalchemy as sa
 
-__all__ = ["images", "job_blobs", "job_items", "jobs", "metadata", "quarantine", "results", "uploads", "workflows"]
+__all__ = [
+    "images",
+    "job_blobs",
+    "job_items",
+    "jobs",
+    "ledger_accounts",
+    "metadata",
+    "quarantine",
+    "results",
+    "transfers",
+    "uploads",
+    "webhook_deliveries",
+    "webhooks",
+    "workflow_versions",
+    "workflows",
+]
 
 metadata = sa.MetaData(
     naming_convention={
@@ -33,6 +48,7 @@ images = sa.Table(
     sa.Column("tool", sa.String(80)),  # null for what came in from outside
     sa.Column("steps", sa.JSON, nullable=False, server_default="[]"),  # the plan that led from parent to here
     sa.Column("facts", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),  # never removed for space
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Index("ix_images_owner_created", "owner", "created_at"),
     sa.Index("ix_images_owner_sha256", "owner", "sha256"),
@@ -66,8 +82,19 @@ jobs = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("started_at", sa.Float),
     sa.Column("finished_at", sa.Float),
+    sa.Column("workflow", sa.String(40)),  # of a saved workflow: it and the version that ran
+    sa.Column("version", sa.String(40)),
+    sa.Column("organisation", sa.String(64), nullable=False, server_default=""),  # who pays, whose webhooks are told
+    sa.Column("labels", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("deadline_at", sa.Float),
+    sa.Column("credits", sa.Integer),  # reserved until it ends, then charged; null where nothing has a price
+    sa.Column("webhooks", sa.JSON, nullable=False, server_default="[]"),  # of this run alone
+    sa.Column("liked", sa.Boolean),
+    sa.Column("feedback", sa.JSON),  # note and expected images
+    sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("owner", "idempotency_key"),
     sa.Index("ix_jobs_claim", "state", "priority", "turn", "seq"),
+    sa.Index("ix_jobs_owner_created", "owner", "created_at"),
     sa.Index("ix_jobs_owner_state", "owner", "state", "turn"),
 )
 
@@ -104,11 +131,26 @@ workflows = sa.Table(
     sa.Column("owner", sa.String(64), nullable=False),
     sa.Column("tool", sa.String(80), nullable=False),  # the MCP name: wf_<slug>_<6>
     sa.Column("name", sa.String(200), nullable=False),
-    sa.Column("document", sa.JSON, nullable=False),
+    sa.Column("version", sa.String(40), nullable=False),  # the newest
+    sa.Column("published", sa.Boolean, nullable=False, server_default=sa.true()),  # whether it is a tool in the list
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("updated_at", sa.Float, nullable=False),
     sa.UniqueConstraint("owner", "name"),
     sa.UniqueConstraint("owner", "tool"),
+)
+
+workflow_versions = sa.Table(
+    "workflow_versions",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),  # wfv_ + 26 characters of base32
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("workflow", sa.String(40), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),  # from 1
+    sa.Column("document", sa.JSON, nullable=False),  # never changes
+    sa.Column("author", sa.String(200), nullable=False, server_default=""),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.UniqueConstraint("workflow", "number"),
+    sa.Index("ix_workflow_versions_owner", "owner"),
 )
 
 uploads = sa.Table(
@@ -128,4 +170,69 @@ quarantine = sa.Table(
     sa.Column("sha256", sa.String(64), primary_key=True),
     sa.Column("deaths", sa.Integer, nullable=False),
     sa.Column("updated_at", sa.Float, nullable=False),
+)
+
+ledger_accounts = sa.Table(
+    "ledger_accounts",
+    metadata,
+    sa.Column("id", sa.String(160), primary_key=True),
+    sa.Column("owner", sa.String(64)),  # null for the house's own
+    sa.Column("bucket", sa.String(20), nullable=False),
+    sa.Column("balance", sa.BigInteger, nullable=False, server_default="0"),
+    sa.CheckConstraint("owner IS NULL OR balance >= 0", name="not_negative"),
+    sa.Index("ix_ledger_accounts_owner", "owner"),
+)
+
+transfers = sa.Table(
+    "transfers",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(200), nullable=False, unique=True),  # so that a repeat is the same movement
+    sa.Column("debit", sa.String(160), nullable=False),
+    sa.Column("credit", sa.String(160), nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("job", sa.String(40)),
+    sa.Column("note", sa.String(200), nullable=False, server_default=""),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.CheckConstraint("amount > 0", name="positive"),
+    sa.Index("ix_transfers_job", "job"),
+    sa.Index("ix_transfers_debit", "debit"),
+    sa.Index("ix_transfers_credit", "credit"),
+)
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),  # whk_ + 26 characters of base32
+    sa.Column("organisation", sa.String(64), nullable=False),
+    sa.Column("url", sa.String(2048), nullable=False),
+    sa.Column("secret", sa.String(100), nullable=False),  # whsec_…; needed to sign
+    sa.Column("old_secret", sa.String(100)),  # signs too until old_until
+    sa.Column("old_until", sa.Float),
+    sa.Column("disabled", sa.String(200)),  # why nothing is sent any more
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.UniqueConstraint("organisation", "url"),
+)
+
+webhook_deliveries = sa.Table(
+    "webhook_deliveries",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),  # msg_ + 26 characters of base32: the webhook-id header
+    sa.Column("organisation", sa.String(64), nullable=False),
+    sa.Column("webhook", sa.String(40)),  # null for an address of one run alone
+    sa.Column("job", sa.String(40), nullable=False),
+    sa.Column("url", sa.String(2048), nullable=False),
+    sa.Column("secret", sa.String(100)),  # of an address of one run alone
+    sa.Column("payload", sa.Text, nullable=False),  # the very bytes that are signed
+    sa.Column("state", sa.String(20), nullable=False),  # queued, sent, failed
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("due_at", sa.Float, nullable=False),
+    sa.Column("lease_until", sa.Float),
+    sa.Column("status", sa.Integer),  # of the last answer
+    sa.Column("problem", sa.String(200)),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float),
+    sa.UniqueConstraint("job", "url"),
+    sa.Index("ix_webhook_deliveries_due", "state", "due_at"),
 )

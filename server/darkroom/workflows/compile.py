@@ -10,7 +10,7 @@ from pydantic import create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from darkroom.workflows.document import PipelineStep, WorkflowDocument, referenced_input
+from darkroom.workflows.document import Component, PipelineStep, WorkflowDocument, referenced_input
 from darkroom_tools.base import ImageInput, Tool
 from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.kit.clean import clean_text
@@ -33,7 +33,7 @@ def compile_workflow(document: WorkflowDocument, identifier: str, tools: Mapping
     Raises:
         InvalidSettings: With the path into the document, such as `steps[1].settings.width`.
     """
-    chosen = [_step_tool(step, tools, f"steps[{n}].tool") for n, step in enumerate(document.steps)]
+    chosen = [_step_tool(step, tools, f"steps[{n}].tool") for n, step in enumerate(document.components)]
     _check_order(chosen)
     settings = _inputs_model(document, chosen)
     _check_with_samples(document, chosen, settings)
@@ -62,7 +62,9 @@ def compile_workflow(document: WorkflowDocument, identifier: str, tools: Mapping
 def compile_pipeline(steps: Sequence[PipelineStep], tools: Mapping[str, Tool]) -> Tool:
     """The tool that an unsaved list of steps is."""
     refuse_references(steps)
-    document = WorkflowDocument(name="Pipeline", steps=list(steps))
+    document = WorkflowDocument(
+        name="Pipeline", components=[Component(type=step.tool, settings=step.settings) for step in steps]
+    )
     return compile_workflow(document, "run-pipeline", tools)
 
 
@@ -95,15 +97,15 @@ def tool_id(name: str, workflow_id: str) -> str:
     return "-".join(part for part in ("wf", slug, workflow_id[-6:]) if part)
 
 
-def _step_tool(step: PipelineStep, tools: Mapping[str, Tool], path: str) -> Tool:
-    wanted = step.tool.replace("_", "-")
+def _step_tool(step: Component, tools: Mapping[str, Tool], path: str) -> Tool:
+    wanted = step.type.replace("_", "-")
     tool = tools.get(wanted) or next((tool for tool in tools.values() if wanted in tool.aliases), None)
     if tool is None or not tool.pipeline_step:
         allowed = sorted(tool.id for tool in tools.values() if tool.pipeline_step)
-        near = nearest(step.tool, allowed) if tool is None else None
+        near = nearest(step.type, allowed) if tool is None else None
         said = "is no tool" if tool is None else "does not turn one image into one image"
         hint = f" Did you mean {near!r}?" if near else ""
-        shown = clean_text(step.tool, 60)
+        shown = clean_text(step.type, 60)
         raise InvalidSettings(
             f"{path}: {shown!r} {said}.{hint} Steps can be: {', '.join(allowed)}.",
             field=path,
@@ -132,7 +134,7 @@ def _field_of(tool: Tool, name: str) -> FieldInfo | None:
 
 def _inputs_model(document: WorkflowDocument, chosen: Sequence[Tool]) -> type[Settings]:
     fields: dict[str, Any] = {}
-    for n, (step, tool) in enumerate(zip(document.steps, chosen, strict=True)):
+    for n, (step, tool) in enumerate(zip(document.components, chosen, strict=True)):
         for name, value in step.settings.items():
             wanted = referenced_input(value)
             source = _field_of(tool, name)
@@ -192,7 +194,7 @@ def _expand(
 ) -> Plan:
     steps: list[Step] = []
     refs: tuple[str, ...] = tuple(image)
-    for n, (step, tool) in enumerate(zip(document.steps, chosen, strict=True)):
+    for n, (step, tool) in enumerate(zip(document.components, chosen, strict=True)):
         given = {
             name: values.get(wanted) if (wanted := referenced_input(value)) else value
             for name, value in step.settings.items()

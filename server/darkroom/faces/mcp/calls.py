@@ -118,6 +118,7 @@ class Caller:
         call = Call(self._room, ctx, self._room.principal(ctx))
         arguments = params.arguments or {}
         try:
+            await self._room.workflows.refresh(call.principal)
             manager = self._managers.get(params.name)
             if manager is not None:
                 return await manager(call, arguments)

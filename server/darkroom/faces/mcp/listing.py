@@ -7,6 +7,7 @@ import mcp_types as types
 from mcp_types.methods import serialize_server_result
 from pydantic import ValidationError
 
+from darkroom.errors import DarkroomError
 from darkroom.faces.mcp.manage import Manager, flat_schema
 from darkroom.faces.mcp.replies import OUTPUT_SCHEMA
 from darkroom.faces.mcp.room import Context, Room
@@ -76,7 +77,12 @@ class Listing:
 
     async def list_tools(self, ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         """Handle tools/list."""
-        tools = self._room.catalog.tools_for(self._room.principal(ctx))
+        principal = self._room.principal(ctx)
+        try:
+            await self._room.workflows.refresh(principal)
+        except DarkroomError as error:
+            log.warning("the list of tools may be old: %s", error.message)
+        tools = self._room.catalog.tools_for(principal)
         own = (self._definition(tool) for tool in tools)
         everything = [*self._managers, *(definition for definition in own if definition is not None)]
         return types.ListToolsResult(tools=sorted(everything, key=lambda definition: definition.name))

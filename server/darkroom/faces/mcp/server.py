@@ -14,8 +14,10 @@ from darkroom.faces.mcp.completions import Completions
 from darkroom.faces.mcp.listing import Listing
 from darkroom.faces.mcp.manage import Manager
 from darkroom.faces.mcp.manage_images import IMAGE_MANAGERS
+from darkroom.faces.mcp.manage_jobs import JOB_MANAGERS
 from darkroom.faces.mcp.manage_models import MODEL_MANAGERS
-from darkroom.faces.mcp.manage_work import WORK_MANAGERS
+from darkroom.faces.mcp.manage_pipelines import PIPELINE_MANAGERS
+from darkroom.faces.mcp.manage_workflows import WORKFLOW_MANAGERS
 from darkroom.faces.mcp.prompts import Prompts
 from darkroom.faces.mcp.resources import Resources
 from darkroom.faces.mcp.room import Room
@@ -68,7 +70,8 @@ class McpServer(Server[dict[str, Any]]):
 
 def managers() -> dict[str, Manager]:
     """The management tools by name."""
-    return {manager.name: manager for manager in (*IMAGE_MANAGERS, *WORK_MANAGERS, *MODEL_MANAGERS)}
+    groups = (IMAGE_MANAGERS, PIPELINE_MANAGERS, WORKFLOW_MANAGERS, JOB_MANAGERS, MODEL_MANAGERS)
+    return {manager.name: manager for group in groups for manager in group}
 
 
 def build_server(room: Room) -> McpServer:
