@@ -1,4 +1,4 @@
-"""Downloads from addresses that strangers name, without becoming their hand inside the network.
+"""Talks to addresses that strangers name, without becoming their hand inside the network.
 
 The check sits under the connection pool: whatever name, redirect or retry leads there, a socket is opened only to an
 address that was checked, and to that very address.
@@ -7,7 +7,7 @@ address that was checked, and to that very address.
 import ipaddress
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +27,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 PORTS: Final = frozenset({80, 443})
 URL_CHARACTERS: Final = 2_048
+_DOWNLOAD: Final = ((b"Accept", b"image/*, */*;q=0.5"), (b"Accept-Encoding", b"identity"))
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
@@ -189,10 +190,11 @@ class Fetcher:
         self.limits = limits or FetchLimits()
         self._allow_private = allow_private
         self._allowed_hosts = frozenset(host.lower().rstrip(".") for host in allowed_hosts)
-        self._backend = _CheckedBackend(backend or httpcore2.AnyIOBackend(), resolve, self._may_be_private)
+        self._backend = _CheckedBackend(backend or httpcore2.AnyIOBackend(), resolve, self.may_be_private)
         self._ssl_context = ssl_context
 
-    def _may_be_private(self, host: str) -> bool:
+    def may_be_private(self, host: str) -> bool:
+        """Whether that host may be inside the network, and on any port."""
         return self._allow_private or host.lower().rstrip(".") in self._allowed_hosts
 
     async def download(self, url: str, write: Callable[[bytes], Awaitable[None]]) -> str:
@@ -217,10 +219,31 @@ class Fetcher:
                 "The address could not be reached, or did not speak HTTP. Check the URL, or use create_upload."
             ) from error
 
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str]]:
+        """Send a body; the status of the answer and its headers in lower case. No redirect is followed.
+
+        Raises:
+            UrlNotAllowed: Its scheme, port or address may not be reached.
+            FetchFailed: Nothing that answers HTTP in time was there.
+        """
+        target = parse_url(url, private_ok=self.may_be_private)
+        sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+        try:
+            with anyio.fail_after(self.limits.total_seconds):
+                async with AsyncExitStack() as stack:
+                    response = await self._ask(stack, "POST", target, sent, body)
+                    return response.status, {
+                        k.decode("latin-1").lower(): v.decode("latin-1") for k, v in response.headers
+                    }
+        except (TimeoutError, httpcore2.TimeoutException) as error:
+            raise FetchFailed("The address took too long to answer.", code="FETCH_TIMEOUT") from error
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, ssl.SSLError) as error:
+            raise FetchFailed("The address could not be reached, or did not speak HTTP.") from error
+
     async def _follow(self, url: httpx2.URL, write: Callable[[bytes], Awaitable[None]]) -> str:
         for _ in range(self.limits.redirects + 1):
             async with AsyncExitStack() as stack:
-                response = await self._get(stack, url)
+                response = await self._ask(stack, "GET", url, _DOWNLOAD)
                 if response.status not in _REDIRECTS:
                     await self._copy(response, write)
                     return clean_name(url.path)
@@ -230,7 +253,14 @@ class Fetcher:
             code="TOO_MANY_REDIRECTS",
         )
 
-    async def _get(self, stack: AsyncExitStack, url: httpx2.URL) -> httpcore2.Response:
+    async def _ask(
+        self,
+        stack: AsyncExitStack,
+        method: str,
+        url: httpx2.URL,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes | None = None,
+    ) -> httpcore2.Response:
         # A pool of its own for each request: no connection outlives the check it was opened under.
         pool = await stack.enter_async_context(
             httpcore2.AsyncConnectionPool(network_backend=self._backend, ssl_context=self._ssl_context)
@@ -238,14 +268,9 @@ class Fetcher:
         seconds = self.limits.idle_seconds
         timeout = {"connect": self.limits.connect_seconds, "read": seconds, "write": seconds, "pool": seconds}
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        headers = [
-            (b"Host", url.netloc),
-            (b"Accept", b"image/*, */*;q=0.5"),
-            (b"Accept-Encoding", b"identity"),
-            (b"User-Agent", b"darkroom"),
-        ]
+        sent = [(b"Host", url.netloc), (b"User-Agent", b"darkroom"), *headers]
         return await stack.enter_async_context(
-            pool.stream("GET", target, headers=headers, extensions={"timeout": timeout})
+            pool.stream(method, target, headers=sent, content=body, extensions={"timeout": timeout})
         )
 
     async def _copy(self, response: httpcore2.Response, write: Callable[[bytes], Awaitable[None]]) -> None:
@@ -273,8 +298,8 @@ class Fetcher:
         )
 
 
-def parse_url(text: str) -> httpx2.URL:
-    """The URL, if its form may be fetched at all.
+def parse_url(text: str, *, private_ok: Callable[[str], bool] = lambda _: False) -> httpx2.URL:
+    """The URL, if its form may be fetched at all; hosts that are `private_ok` may be on any port.
 
     Raises:
         UrlNotAllowed: No http or https URL with a host, over 2,048 characters, with a user name, or another port.
@@ -290,7 +315,7 @@ def parse_url(text: str) -> httpx2.URL:
         raise UrlNotAllowed("Only http and https URLs can be fetched, such as https://example.com/photo.jpg.")
     if url.userinfo or b"@" in url.netloc:
         raise UrlNotAllowed("A URL must not carry a user name or password. Download the file and use create_upload.")
-    if port not in PORTS:
+    if port not in PORTS and not private_ok(url.host):
         raise UrlNotAllowed(f"Only ports 80 and 443 can be fetched, but the URL names port {port}.", got=port)
     return url
 

@@ -44,6 +44,10 @@ class Links:
         expires = int(time.time()) + LIFETIME
         return f"{self.base}/files/{image}/{expires}/{self._sign(image, expires)}/{quote(name, safe='')}"
 
+    def derive(self, purpose: str) -> bytes:
+        """A key of 32 bytes for another purpose, which tells nothing of this one or of those for others."""
+        return hmac.new(self._key, f"derived:{purpose}".encode(), hashlib.sha256).digest()
+
     def check(self, image: str, expires: int, signature: str) -> None:
         """Accept a signature that is right and still valid.
 

@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from darkroom.errors import DarkroomError, DatabaseBusy, StorageFull
 from darkroom.store import database as module
 from darkroom.store.database import MIGRATIONS, Database, head_revision
-from darkroom.store.schema import metadata, quarantine
+from darkroom.store.schema import metadata, quarantine, workflow_versions, workflows
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +55,35 @@ async def test_the_first_revision_can_be_undone(tmp_path: Path) -> None:
 
     async with Database(url(tmp_path)) as database:
         assert await database.write(downgrade) == ["alembic_version"]
+
+
+async def test_workflows_of_the_first_revision_become_first_versions(tmp_path: Path) -> None:
+    from alembic import command
+
+    def go(connection: sa.Connection, move: str, to: str) -> None:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(MIGRATIONS))
+        getattr(command, move)(config, to)
+
+    document = {"name": "Klein 小", "steps": [{"tool": "resize", "settings": {"width": 8}}]}
+    old = {"id": "wf_1", "owner": "ann", "tool": "wf_klein_1", "name": "Klein 小", "document": document}
+    names = (*old, "created_at", "updated_at")
+    table = sa.table("workflows", *(sa.column(name, sa.JSON if name == "document" else None) for name in names))
+
+    def insert_as_it_was(connection: sa.Connection) -> None:
+        go(connection, "downgrade", "20261121_foundation")
+        connection.execute(table.insert().values(**old, created_at=1.0, updated_at=2.0))
+        go(connection, "upgrade", "head")
+
+    async with Database(url(tmp_path)) as database:
+        await database.write(insert_as_it_was)
+        version = await database.read(lambda c: c.execute(sa.select(workflow_versions)).one())
+        kept = await database.read(lambda c: c.execute(sa.select(workflows)).one())
+        assert (version.owner, version.workflow, version.number, version.document) == ("ann", "wf_1", 1, document)
+        assert (kept.name, kept.tool, kept.version, kept.published) == ("Klein 小", "wf_klein_1", version.id, True)
+        await database.write(lambda c: go(c, "downgrade", "20261121_foundation"))
+        back = await database.read(lambda c: c.execute(sa.select(table)).one())
+        assert back.document == document
 
 
 def test_an_up_to_date_database_opens_without_alembic(tmp_path: Path) -> None:

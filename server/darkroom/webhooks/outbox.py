@@ -27,14 +27,16 @@ class Delivery:
 
     Attributes:
         id: `msg_…`, the same in every attempt, so that a receiver can tell a repeat.
+        organisation: Whose job ended.
         webhook: The organisation's webhook; None for an address of one run alone.
-        secrets: Each of them signs; two while a secret is being replaced.
+        secrets: Each of them signs; two while a secret is being replaced, none where the address brought none.
         event: What is told, without the addresses of images, which expire.
         attempt: Counts from 1.
         created_at: When the job ended, in seconds since the epoch.
     """
 
     id: str
+    organisation: str
     webhook: str | None
     url: str
     secrets: tuple[str, ...]
@@ -55,7 +57,7 @@ def enqueue(connection: sa.Connection, job_ids: Sequence[str], now: float) -> No
             for hook in hooks
             if hook["organisation"] == organisation and hook["disabled"] is None
         }
-        wanted |= {hook["url"]: {"secret": hook["secret"]} for hook in row["webhooks"] or ()}
+        wanted |= {hook["url"]: {"secret": hook["secret"] or None} for hook in row["webhooks"] or ()}
         if not wanted:
             continue
         known = sa.select(webhook_deliveries.c.url).where(webhook_deliveries.c.job == row["id"])
@@ -81,6 +83,7 @@ def claim(connection: sa.Connection, now: float, count: int) -> list[Delivery]:
     return [
         Delivery(
             id=row["id"],
+            organisation=row["organisation"],
             webhook=row["webhook"],
             url=row["url"],
             secrets=_secrets(row, hooks.get(row["webhook"]), now),
