@@ -1,11 +1,13 @@
-"""What a caller can call: built-in tools and saved workflows, one list."""
+"""What a caller can call: built-in tools and saved workflows in one list, and the gallery beside it."""
 
+import asyncio
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from darkroom.errors import NotFound
 from darkroom.principal import Principal
-from darkroom.workflows.service import Workflows
+from darkroom.workflows.gallery import GALLERY, gallery
+from darkroom.workflows.service import Saved, Workflows, find_saved, missing
 from darkroom_tools.base import Tool
 from darkroom_tools.registry import builtin_tools
 from darkroom_tools.settings import nearest
@@ -54,3 +56,26 @@ class Catalog:
         """The MCP name of every tool by each id and alias that it answers to."""
         aliases = {alias: tool.name for alias, tool in _by_alias().items()}
         return aliases | {tool.id: tool.name for tool in self.tools_for(principal)}
+
+    async def gallery(self) -> Sequence[Saved]:
+        """The workflows that come with Darkroom; they are not in the list of tools."""
+        return list((await asyncio.to_thread(gallery)).values())
+
+    async def workflow(self, principal: Principal, key: str) -> Saved:
+        """A workflow to run: the principal's by name, tool name, id, `name@3` or version id, else the gallery's.
+
+        Those of the gallery answer to their name, to their slug and to `gallery/<slug>`.
+
+        Raises:
+            NotFound: With the nearest name.
+        """
+        try:
+            return await self._workflows.get(principal, key)
+        except NotFound:
+            common = await self.gallery()
+        slug = key.strip().removeprefix(GALLERY).replace("_", "-").lower()
+        found = find_saved(common, key) or next((saved for saved in common if saved.id == GALLERY + slug), None)
+        if found is None:
+            mine = [saved.name for saved in self._workflows.list(principal)]
+            raise missing(key, [*mine, *(saved.name for saved in common), *(saved.id for saved in common)])
+        return found

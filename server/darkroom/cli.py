@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from darkroom import __version__
+from darkroom import __version__, credit_commands, job_commands, webhook_commands, workflow_commands
 
 __all__ = ["main"]
 
@@ -53,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_tools(commands)
     _add_models(commands)
     _add_upkeep(commands)
+    job_commands.add_parser(_add, commands)
+    webhook_commands.add_parser(_add, commands)
+    credit_commands.add_parser(_add, commands)
+    workflow_commands.add_parser(_add, commands)
     return parser
 
 
@@ -164,8 +168,9 @@ def _add_models(commands: Commands) -> None:
 def _add_upkeep(commands: Commands) -> None:
     docs = commands.add_parser(
         "docs",
-        help="write llms.txt and llms-full.txt into this folder",
-        description="Write llms.txt and llms-full.txt, generated from the tools' schemas, into this folder.",
+        help="write llms.txt, llms-full.txt and workflow.schema.json into this folder",
+        description="Write llms.txt, llms-full.txt and workflow.schema.json, generated from the tools' and workflows' "
+        "schemas, into this folder.",
     )
     docs.add_argument("--check", action="store_true", help="write nothing; fail if they are stale")
     docs.set_defaults(handler=_docs)

@@ -85,6 +85,15 @@ class Client:
             raise Refused(structured.get("error") or result["content"][0]["text"], structured)
         return structured
 
+    def read(self, uri: str) -> str:
+        """The text of a resource.
+
+        Raises:
+            Refused: There is no such resource.
+        """
+        contents = self._request("resources/read", {"uri": uri})["contents"]
+        return str(contents[0]["text"])
+
     def _request(
         self, method: str, params: dict[str, Any], watch: Callable[[float, str], None] | None = None
     ) -> dict[str, Any]:

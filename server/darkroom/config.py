@@ -66,11 +66,32 @@ class Config(BaseSettings):
     fetch: bool = True
     """Whether https URLs may be given as images; private addresses are never fetched."""
 
+    images_url: str | None = None
+    """Address of an OpenAI-compatible Images API for generative tools, such as https://api.openai.com/v1."""
+
+    images_model: str | None = None
+    """Model that is asked there, such as gpt-image-1; generative tools need both."""
+
+    images_key: SecretStr | None = None
+    """Key for that address, sent to it alone."""
+
+    images_timeout: Annotated[float, Field(ge=1, le=3600)] = 180.0
+    """Seconds that one picture may take there."""
+
+    images_at_once: Annotated[int, Field(ge=1, le=64)] = 4
+    """Requests that it gets at once; further ones wait."""
+
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Host names inside the network that webhooks may go to, on any port; separated by commas."""
+
     soft_wait: Annotated[float, Field(gt=0, le=600)] = 30.0
     """Seconds that a call without progress waits before it answers with a job handle."""
 
     keep_days: Annotated[int, Field(ge=1)] = 30
     """Days after which finished jobs are forgotten; pictures stay."""
+
+    keep_gb: Annotated[float, Field(gt=0)] | None = None
+    """Gigabytes that stored pictures may take: the oldest results that nobody pinned go first. Unset keeps all."""
 
     credits: bool = False
     """Whether tools cost credits; off, everything is free and unlimited."""

@@ -1,4 +1,4 @@
-"""llms.txt, llms-full.txt and a page per tool, all from the schemas that callers meet."""
+"""llms.txt, llms-full.txt, a page per tool and the JSON Schema of workflows, all from what callers meet."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from darkroom.workflows.exchange import json_schema
 from darkroom_tools.base import Tool
 from darkroom_tools.registry import category_blurbs
 
-__all__ = ["Page", "stale_files", "tool_page", "write_files"]
+__all__ = ["WORKFLOW_SCHEMA", "Page", "stale_files", "tool_page", "workflow_schema", "write_files"]
+
+WORKFLOW_SCHEMA = "workflow.schema.json"
+"""File that holds the JSON Schema of workflows."""
 
 INTRODUCTION = """\
 # Darkroom
@@ -70,7 +74,10 @@ def llms_txt(pages: Sequence[Page]) -> str:
         parts.append(
             "\n".join(f"- [{p.name}](/tools/{p.name.replace('_', '-')}.md): {p.summary}" for p in members) + "\n"
         )
-    parts.append("## Optional\n\n- [llms-full.txt](/llms-full.txt): every tool with its full schema and an example\n")
+    parts.append(
+        "## Optional\n\n- [llms-full.txt](/llms-full.txt): every tool with its full schema and an example\n"
+        f"- [{WORKFLOW_SCHEMA}](/{WORKFLOW_SCHEMA}): JSON Schema of saved workflows as files\n"
+    )
     return "\n".join(parts)
 
 
@@ -96,7 +103,7 @@ def render(page: Page, *, level: int = 1) -> str:
 
 
 def write_files(folder: Path, pages: Sequence[Page]) -> list[Path]:
-    """Write llms.txt and llms-full.txt into the folder; the files that changed."""
+    """Write llms.txt, llms-full.txt and workflow.schema.json into the folder; the files that changed."""
     changed = stale_files(folder, pages)
     for path in changed:
         path.write_text(_contents(pages)[path.name], encoding="utf-8")
@@ -112,8 +119,14 @@ def stale_files(folder: Path, pages: Sequence[Page]) -> list[Path]:
     ]
 
 
+def workflow_schema() -> str:
+    """The JSON Schema of an exported workflow."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 def _contents(pages: Sequence[Page]) -> dict[str, str]:
-    return {"llms.txt": llms_txt(pages), "llms-full.txt": llms_full_txt(pages)}
+    texts = {"llms.txt": llms_txt(pages), "llms-full.txt": llms_full_txt(pages)}
+    return {**texts, WORKFLOW_SCHEMA: workflow_schema()}
 
 
 def _by_category(pages: Sequence[Page]) -> dict[str, list[Page]]:

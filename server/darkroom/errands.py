@@ -2,8 +2,9 @@
 
 import glob
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Errand:
         sources: What results and messages are named after: one for each item of a batch, else one.
         places: For each source the file that its results go to, without the extension.
         zip: Where the ZIP of all results goes instead.
+        rest: The arguments for the items from that number on, for what the library answers in pages.
     """
 
     tool: str
@@ -51,6 +53,7 @@ class Errand:
     sources: Sequence[Source]
     places: Sequence[Path]
     zip: Path | None = None
+    rest: Callable[[int], Mapping[str, Any]] | None = None
 
 
 def image_arguments(schema: Mapping[str, Any]) -> dict[str, bool]:
@@ -60,7 +63,8 @@ def image_arguments(schema: Mapping[str, Any]) -> dict[str, bool]:
     return {
         name: "items" in prop
         for name, prop in schema["properties"].items()
-        if (prop.get("items") or prop).get("description") in (IMAGE_HELP, SAME_FORMS)
+        # What the author of a workflow says of an image comes first.
+        if (prop.get("items") or prop).get("description", "").rpartition(". ")[2].startswith((IMAGE_HELP, SAME_FORMS))
     }
 
 
@@ -126,9 +130,15 @@ def _batches(
         target = to.zip
         if target and start:
             target = target.with_stem(f"{target.stem}-{start // BATCH + 1}")
-        arguments = {**work, "images": [source.value for source in part], **({"zip": True} if target else {})}
-        errands.append(Errand(PIPELINE, arguments, part, [places[source.value] for source in part], target))
+        images = [source.value for source in part]
+        arguments = {**work, "images": images, **({"zip": True} if target else {})}
+        rest = partial(_rest, work, images)
+        errands.append(Errand(PIPELINE, arguments, part, [places[source.value] for source in part], target, rest))
     return errands
+
+
+def _rest(work: Mapping[str, Any], images: Sequence[str], start: int) -> dict[str, Any]:
+    return {**work, "images": images[start:]}
 
 
 def _without_files(

@@ -4,14 +4,28 @@ from darkroom_tools.errors import DarkroomError
 
 __all__ = [
     "Conflict",
+    "ContentRefused",
     "DarkroomError",
     "DatabaseBusy",
+    "DeadlineExceeded",
+    "EngineAnswerInvalid",
+    "EngineKeyRejected",
+    "EngineModelNotFound",
+    "EngineNoAnswer",
+    "EngineNotConfigured",
+    "EngineQuotaExceeded",
+    "EngineRateLimited",
+    "EngineRequestRefused",
+    "EngineUnavailable",
     "FetchFailed",
     "Forbidden",
+    "InsufficientCredits",
     "JobInterrupted",
+    "LimitReached",
     "NotFound",
     "Overloaded",
     "PathNotAllowed",
+    "RateLimited",
     "RequestTimeout",
     "StorageFull",
     "Unauthorized",
@@ -61,10 +75,24 @@ class Forbidden(DarkroomError):
     status = 403
 
 
+class InsufficientCredits(DarkroomError):
+    """The account cannot pay; `details` hold `balance` and `price`, and nothing was queued."""
+
+    code = "INSUFFICIENT_CREDITS"
+    status = 402
+
+
 class Conflict(DarkroomError):
     """The idempotency key was used for another call, or the name is taken."""
 
     code = "CONFLICT"
+    status = 409
+
+
+class LimitReached(DarkroomError):
+    """The owner has as many of these as there may be; `details["limit"]` says how many."""
+
+    code = "LIMIT_REACHED"
     status = 409
 
 
@@ -81,6 +109,13 @@ class Overloaded(DarkroomError):
     code = "OVERLOADED"
     status = 503
     retryable = True
+
+
+class RateLimited(Overloaded):
+    """The caller has as much under way as one may have; `details["retryAfter"]` says in how many seconds to try."""
+
+    code = "RATE_LIMITED"
+    status = 429
 
 
 class DatabaseBusy(DarkroomError):
@@ -104,3 +139,82 @@ class JobInterrupted(DarkroomError):
 
     code = "INTERRUPTED"
     status = 500
+
+
+class DeadlineExceeded(DarkroomError):
+    """The job was not done by the time that its caller gave it."""
+
+    code = "DEADLINE_EXCEEDED"
+    status = 422
+
+
+class EngineNotConfigured(DarkroomError):
+    """The call needs an image engine, and the server knows none; the text names the variables to set."""
+
+    code = "ENGINE_NOT_CONFIGURED"
+    status = 501
+
+
+class EngineKeyRejected(DarkroomError):
+    """The image engine does not accept the server's key."""
+
+    code = "ENGINE_KEY_REJECTED"
+    status = 502
+
+
+class EngineModelNotFound(DarkroomError):
+    """The image engine has no such model, or no Images API at the configured address."""
+
+    code = "ENGINE_MODEL_NOT_FOUND"
+    status = 502
+
+
+class EngineQuotaExceeded(DarkroomError):
+    """What the server's operator may spend at the image engine is spent."""
+
+    code = "ENGINE_QUOTA_EXCEEDED"
+    status = 502
+
+
+class EngineRequestRefused(DarkroomError):
+    """The image engine does not take this request, such as a size or a background that its model does not make."""
+
+    code = "ENGINE_REQUEST_REFUSED"
+    status = 422
+
+
+class ContentRefused(DarkroomError):
+    """The image engine's moderation refused the prompt, a picture, or what came of them."""
+
+    code = "CONTENT_REFUSED"
+    status = 422
+
+
+class EngineRateLimited(DarkroomError):
+    """The image engine is asked too often; `details["retryAfter"]` says in how many seconds to try again."""
+
+    code = "ENGINE_RATE_LIMITED"
+    status = 503
+    retryable = True
+
+
+class EngineUnavailable(DarkroomError):
+    """The image engine could not be reached, or failed, several times."""
+
+    code = "ENGINE_UNAVAILABLE"
+    status = 503
+    retryable = True
+
+
+class EngineNoAnswer(DarkroomError):
+    """The image engine took the request and sent no whole answer; not repeated, because it may have been paid for."""
+
+    code = "ENGINE_NO_ANSWER"
+    status = 504
+
+
+class EngineAnswerInvalid(DarkroomError):
+    """What the image engine sent is no picture that can be used."""
+
+    code = "ENGINE_ANSWER_INVALID"
+    status = 502

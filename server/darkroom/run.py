@@ -13,7 +13,7 @@ from darkroom.client import Client, Refused
 from darkroom.errands import Errand, Results, image_arguments, plan_errands, without_results
 from darkroom.words import Source, Wanted, as_source, expand, parse_words
 
-__all__ = ["describe_tool", "list_tools", "run"]
+__all__ = ["describe_tool", "list_tools", "run", "run_errands"]
 
 BAR = 24
 EXTENSIONS = {"jpeg": "jpg"}
@@ -66,6 +66,33 @@ def run(chosen_data_dir: str | None, tool: str, words: Sequence[str], to: Result
         wanted, label = parse_words(words, schema), _dashed(name)
         if name == "run_pipeline":
             wanted, label = _pipeline(wanted)
+        return run_errands(chosen_data_dir, name, label, schema, wanted, to)
+    except (Refused, OSError, ValueError) as error:
+        return _fail(str(error))
+
+
+def run_errands(
+    chosen_data_dir: str | None,
+    name: str,
+    label: str,
+    schema: Mapping[str, Any],
+    wanted: Wanted,
+    to: Results,
+    *,
+    as_called: Callable[[Errand], Errand] = lambda errand: errand,
+) -> int:
+    """Make the calls for files and write the results; the exit status.
+
+    Args:
+        chosen_data_dir: As on the command line.
+        name: MCP name of the tool.
+        label: What results are named after, beside their file.
+        schema: The tool's input schema.
+        wanted: Files and settings.
+        to: Where results go.
+        as_called: Turns a call of the tool into the one that is made.
+    """
+    try:
         images = image_arguments(schema)
         settings = {key: _image(value) if key in images else value for key, value in wanted.settings.items()}
         sources = expand(wanted.files)
@@ -74,7 +101,7 @@ def run(chosen_data_dir: str | None, tool: str, words: Sequence[str], to: Result
             sys.stderr.write(f"{count - len(sources)} of {count} files have a result already.\n")
             if not sources:
                 return 0
-        errands = plan_errands(name, label, schema, sources, settings, to)
+        errands = [as_called(errand) for errand in plan_errands(name, label, schema, sources, settings, to)]
         named = [value for key, value in settings.items() if key in images]
         with Client(chosen_data_dir, _roots(errands, named)) as client:
             parts = [f" (part {n} of {len(errands)})" if len(errands) > 1 else "" for n in range(1, len(errands) + 1)]
@@ -142,6 +169,8 @@ def _carry_out(client: Client, label: str, errand: Errand, to: Results) -> bool:
     name = label if several else errand.sources[0].file.name
     bar = ProgressBar(name)
     try:
+        if errand.tool == "check_workflow" or errand.arguments.get("dryRun"):
+            return _foretell(client, errand, bar)
         if errand.zip and errand.zip.exists() and not to.overwrite:
             raise FileExistsError(f"{errand.zip.name} exists. Replace it with --overwrite.")
         items, archive = _call(client, errand, bar)
@@ -158,6 +187,14 @@ def _carry_out(client: Client, label: str, errand: Errand, to: Results) -> bool:
         return False
 
 
+def _foretell(client: Client, errand: Errand, bar: ProgressBar) -> bool:
+    """Print what a call would come to; whether it would work. Nothing is made, so nothing is written."""
+    told = client.call(errand.tool, dict(errand.arguments), bar)
+    bar.clear()
+    sys.stdout.write(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    return bool(told["ok"])
+
+
 def _call(
     client: Client, errand: Errand, watch: Callable[[float, str], None]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -168,9 +205,10 @@ def _call(
     while "next" in answer and len(items) < len(errand.sources):
         if "job" in answer:
             answer = _answer(client, "get_job", {"job": answer["job"], "offset": len(items)}, watch)
+        elif errand.rest is None:
+            break
         else:  # the library knew everything, and does so again
-            rest = {"images": errand.arguments["images"][len(items) :], "zip": False}
-            answer = _answer(client, errand.tool, {**errand.arguments, **rest}, watch)
+            answer = _answer(client, errand.tool, dict(errand.rest(len(items))), watch)
         items += answer.get("items", [answer])
     return items, archive
 

@@ -30,6 +30,7 @@ from darkroom.config import Config
 from darkroom.docs import Page, llms_txt, tool_page
 from darkroom.faces.docs import docs_routes
 from darkroom.faces.files import file_routes
+from darkroom.faces.files.events import event_routes
 from darkroom.faces.mcp.room import Pace, Room
 from darkroom.faces.mcp.server import McpServer, build_server, managers
 from darkroom.faces.mcp.stream import MAX_LINE, serve_stream
@@ -136,6 +137,7 @@ def mcp_room(room: Darkroom) -> Room:
         links=room.links,
         models=room.models,
         models_dir=room.where.models,
+        credits=room.credits,
         http_principal=lambda _ctx: LOCAL,
         fetch=room.config.fetch,
         docs=lambda: llms_txt(all_pages()),
@@ -195,6 +197,7 @@ def _web_config(room: Darkroom, server: McpServer, *, with_mcp: bool) -> uvicorn
         # Only the SDK's route: its application would answer unknown addresses in plain text.
         routes += server.streamable_http_app(transport_security=_mcp_security(hosts)).routes
         routes += docs_routes(all_pages)
+        routes += event_routes(room.jobs)
         lifespan = server.session_manager.run
     app = build_web(routes, health=room.health, access=Access(frozenset(hosts), token), lifespan=lifespan)
     # h11 refuses header values that httptools lets through; see the conformance suite's header checks.

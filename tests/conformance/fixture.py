@@ -11,6 +11,7 @@ import json
 import re
 import tempfile
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,14 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.subscriptions import PromptsListChanged
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
-from support.mcp_room import open_bench, png
+from support.mcp_room import FAST, Bench, open_bench, png
 
+from darkroom.faces.mcp.calls import Call
 from darkroom.faces.mcp.room import Context
 from darkroom.faces.mcp.server import McpServer, build_server
+from darkroom.faces.mcp.task_methods import require_tasks
+from darkroom.jobs.record import ItemResult
+from darkroom_tools.errors import DarkroomError, NoFace
 
 PNG = base64.b64encode(png(1, 1)).decode()
 WAV = base64.b64encode(
@@ -326,6 +331,55 @@ def test_resource(uri: str) -> t.ReadResourceResult | None:
     return t.ReadResourceResult(contents=[text])
 
 
+def jobs_for_tasks(bench: Bench) -> None:
+    """Tools whose jobs take as long, and end, as the suite wants; that they are tasks, and how, is the product's."""
+
+    async def work(said: str, emit: Any) -> ItemResult:
+        kind, _, value = said.partition(" ")
+        await anyio.sleep(float(value) if kind == "slow" else 0.5)
+        if kind == "fail":
+            raise NoFace("No face was found.")
+        if kind == "break":
+            raise DarkroomError("Something went wrong inside the server.")
+        return replace(await bench.jobs.resize_nothing(said, emit), warnings=[said])
+
+    async def run(ctx: Context, said: str) -> Any:
+        tool = bench.room.catalog.builtin["resize"]
+        call = Call(bench.room, ctx, bench.room.principal(ctx))
+        return await call.run_job(tool, {"image": said, "width": 8})
+
+    @tool(strings("name"))
+    async def greet(_ctx: Context, params: t.CallToolRequestParams) -> Answer:
+        return said(f"Hello, {(params.arguments or {})['name']}!")
+
+    @tool({"type": "object", "properties": {"seconds": {"type": "number"}, "label": {"type": "string"}}})
+    async def slow_compute(ctx: Context, params: t.CallToolRequestParams) -> Answer:
+        return await run(ctx, f"slow {(params.arguments or {})['seconds']}")
+
+    @tool()
+    async def failing_job(ctx: Context, _params: t.CallToolRequestParams) -> Answer:
+        require_tasks(ctx)
+        return await run(ctx, "fail")
+
+    @tool()
+    async def protocol_error_job(ctx: Context, _params: t.CallToolRequestParams) -> Answer:
+        return await run(ctx, "break")
+
+    @tool(strings("filename"))
+    async def confirm_delete(_ctx: Context, _params: t.CallToolRequestParams) -> Answer:
+        return said("No task of this server asks back.")
+
+    @tool()
+    async def test_tool_with_task(ctx: Context, params: t.CallToolRequestParams) -> Answer:
+        require_tasks(ctx)
+        if not answered(params, "user_name"):
+            return t.InputRequiredResult(input_requests={"user_name": asking("What is your name?", "name")})
+        response = (params.input_responses or {})["user_name"]
+        return await run(ctx, f"name {response.content['name']}")
+
+    bench.jobs.work = work
+
+
 def lay_over(server: McpServer) -> None:
     """Answer what the suite brings along; pass everything else on to the product."""
     product = {
@@ -383,8 +437,9 @@ def lay_over(server: McpServer) -> None:
 
 async def serve() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with open_bench(Path(folder)) as bench:
+        async with open_bench(Path(folder), pace=replace(FAST, moment=0.1)) as bench:
             server = build_server(bench.room)
+            jobs_for_tasks(bench)
             lay_over(server)
             config = uvicorn.Config(server.streamable_http_app(), port=0, http="h11", log_level="warning")
             listener = config.bind_socket()

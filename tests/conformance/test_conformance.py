@@ -46,6 +46,29 @@ def address() -> Iterator[str]:
         server.stdout.close()
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "tasks-lifecycle",
+        "tasks-capability-negotiation",
+        "tasks-wire-fields",
+        "tasks-request-state-removal",
+        "tasks-request-headers",
+        "tasks-dispatch-and-envelope",
+        "tasks-required-task-error",
+        "tasks-mrtr-composition",
+    ],
+)
+def test_every_scenario_of_tasks_that_ask_nothing_passes(
+    node: str, address: str, scenario: str, tmp_path: Path
+) -> None:
+    command = [node, str(SUITE), "server", "--url", address, "--scenario", scenario, "-o", str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "FAILURE" not in done.stdout
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("revision", ["2026-07-28", "2025-11-25"])
 def test_every_required_scenario_of_the_revision_passes(node: str, address: str, revision: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from mcp import Client
+from support.image_engine import serving_images
 from support.odd import TEST_PHOTO, TINY_PICTURE
 from support.onnx_models import install, stand_ins
 
@@ -37,10 +38,11 @@ def caller(pictures: Path) -> Principal:
 
 @pytest.fixture(scope="session")
 async def room(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Darkroom]:
-    config = Config(data_dir=tmp_path_factory.mktemp("darkroom"), workers=2, port=0)
-    install(config.data_dir, stand_ins())
-    async with open_darkroom(config) as opened:
-        yield opened
+    with serving_images() as engine:
+        config = Config(data_dir=tmp_path_factory.mktemp("darkroom"), workers=2, port=0, **engine.settings)
+        install(config.data_dir, stand_ins())
+        async with open_darkroom(config) as opened:
+            yield opened
 
 
 @pytest.fixture(scope="session")

@@ -136,6 +136,8 @@ async def test_what_cannot_be_read_is_a_clear_error(
 
 @every_image_tool
 async def test_equal_calls_give_equal_bytes(room: Darkroom, caller: Principal, pictures: Path, tool: Tool) -> None:
+    if tool.generative:
+        pytest.skip("an engine makes another picture each time")
     item = only_item(await finished(room, caller, tool, stored(pictures, TEST_PHOTO, "same")))
     values, settings = tool.parse(example_with(tool, "x"))
     numbers = itertools.count()
@@ -174,7 +176,7 @@ async def test_a_result_knows_its_source_tool_and_steps(
 ) -> None:
     item = only_item(await finished(room, caller, tool, stored(pictures, TEST_PHOTO, "recipe")))
     record = await room.library.get(caller, item.images[0])
-    assert (record.parent, record.tool) == (item.sources[0], tool.id)
+    assert (record.parent, record.tool) == (item.sources[0] if item.sources else None, tool.id)
     assert [step["tool"] for step in record.steps] == [tool.id]
 
 

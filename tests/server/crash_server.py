@@ -14,6 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from darkroom.accounts.credits import Credits
+from darkroom.accounts.prices import Prices
 from darkroom.engine.limits import Limits
 from darkroom.engine.outcome import Outcome, Output, Picture, Progress
 from darkroom.errors import Overloaded
@@ -49,6 +51,9 @@ class Executor:
         emit: Callable[[Progress], None],
         wall: float | None = None,
         names: Sequence[str] = (),
+        *,
+        away: Any = None,
+        job: str = "",
     ) -> Any:
         emit(Progress(0.5))
         await asyncio.sleep(0.01)
@@ -87,7 +92,10 @@ async def main(folder: Path, mode: str, name: str) -> None:
         library = Library(database, blobs)
         intake = Intake(blobs, 1_000_000, library.resolve)
         executor: Any = Executor(blobs)
-        async with Jobs(database, blobs, executor, intake, library, slots=3, limits=Limits(), alone=True) as jobs:
+        credits = Credits(database, on=True, free=100_000, prices=Prices({}, {"tint": 1}, {}))
+        async with Jobs(
+            database, blobs, executor, intake, library, slots=3, limits=Limits(), credits=credits, alone=True
+        ) as jobs:
             say("open")
             if mode == "singles":
                 numbers = itertools.count()

@@ -15,6 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
+from darkroom.accounts import ledger
+
 PATIENCE = 60.0
 KILLS = 5
 
@@ -98,6 +102,20 @@ def check_files(folder: Path) -> None:
         assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
     assert query(folder, "PRAGMA integrity_check") == [("ok",)]
     assert query(folder, "SELECT count(*) FROM job_blobs") == query(folder, "SELECT count(*) FROM job_items") == [(0,)]
+    check_books(folder)
+
+
+def check_books(folder: Path) -> None:
+    """The ledger adds up, nothing is reserved any more, and each finished item was paid for once."""
+    engine = sa.create_engine(f"sqlite:///{folder / 'darkroom.db'}")
+    with engine.connect() as connection:
+        assert ledger.verify(connection) == []
+        balance = ledger.balance_of(connection, "ann")
+    engine.dispose()
+    [(made,)] = query(
+        folder, "SELECT count(*) FROM images WHERE tool = 'tint' AND format = 'png' AND parent IS NOT NULL"
+    )
+    assert (balance.reserved, balance.total) == (0, 100_000 - made)
 
 
 def test_calls_survive_five_kills_and_are_done_exactly_once(tmp_path: Path) -> None:

@@ -43,7 +43,10 @@ async def test_the_index_has_the_form_of_llmstxt_org() -> None:
     assert parsed.title == "Darkroom"
     assert parsed.summary.startswith("The image tool server for agents")
     linked = [link for section in parsed.sections.values() for link in section]
-    assert {link.title for link in linked} == {page.name for page in all_pages()} | {"llms-full.txt"}
+    assert {link.title for link in linked} == {page.name for page in all_pages()} | {
+        "llms-full.txt",
+        "workflow.schema.json",
+    }
     assert all(link.desc for link in linked)
     assert list(parsed.sections)[-1] == "Optional"
 
@@ -124,7 +127,7 @@ async def test_every_example_call_works(agent: Client, tmp_path: Path) -> None:
 
 async def test_stale_files_are_named_and_written_anew(tmp_path: Path) -> None:
     assert darkroom("docs", "--check", cwd=tmp_path).returncode == 1
-    assert darkroom("docs", cwd=tmp_path).stdout == "wrote llms.txt\nwrote llms-full.txt\n"
+    assert darkroom("docs", cwd=tmp_path).stdout == "wrote llms.txt\nwrote llms-full.txt\nwrote workflow.schema.json\n"
     assert darkroom("docs", "--check", cwd=tmp_path).returncode == 0
     (tmp_path / "llms.txt").write_text("old")
     stale = darkroom("docs", "--check", cwd=tmp_path)

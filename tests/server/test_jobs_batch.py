@@ -14,7 +14,7 @@ from support.jobs_room import PATIENCE, Room, measure, open_room, png, tint
 from darkroom.errors import NotFound
 from darkroom.jobs import bundle, service
 from darkroom.jobs.progress import Countdown
-from darkroom.jobs.record import ItemResult, Job
+from darkroom.jobs.record import ItemResult, Job, Status
 from darkroom.jobs.terms import Terms
 from darkroom.store.schema import images, job_blobs, job_items, jobs
 from darkroom_tools.errors import Cancelled, ProcessingFailed
@@ -187,7 +187,7 @@ async def test_the_last_item_before_the_zip_is_kept_too(tmp_path: Path, monkeypa
             await packing.wait()
         assert len(await room.rows(job_items)) == 2
         async with room.jobs.watch(job.id) as states:
-            assert (await anext(states)).message == "Packing the ZIP"
+            assert (await anext(states)).stage == "Packing the ZIP"
         go_on.set()
         assert archive_of(await room.done(job)).images
 
@@ -332,36 +332,34 @@ def test_the_time_left_follows_from_the_items_done() -> None:
     watch = countdown(0.0, 4.0, 8.0, 8.0)
     watch.begin()
     watch.item_done()
-    assert watch.words(11) == ""  # of one item alone nothing follows
+    assert watch.of_items(11) is None  # of one item alone nothing follows
     watch.item_done()
-    assert watch.words(10) == ", about 40 s left"
+    assert watch.of_items(10) == 40.0
+
+
+def test_the_time_left_of_a_single_item_follows_from_its_share() -> None:
+    watch = countdown(10.0, 13.0)
+    watch.begin()
+    assert watch.of_rest(0.01) is None
+    assert watch.of_rest(0.25) == 9.0
+    assert watch.of_rest(1.0) is None
 
 
 @pytest.mark.parametrize(
-    ("seconds", "left", "words"),
-    [
-        (2.0, 3, ", about 3 s left"),
-        (2.0, 0, ""),
-        (0.1, 4, ""),
-        (2.0, 23, ", about 25 s left"),
-        (10.0, 36, ", about 3 min left"),
-        (2.0, 100, ", about 2 min left"),
-    ],
+    ("seconds", "words"),
+    [(None, ""), (0.3, ""), (3.2, ", about 3 s left"), (23.0, ", about 25 s left"), (180.0, ", about 3 min left")],
 )
-def test_the_time_left_is_told_as_roughly_as_it_is_known(seconds: float, left: int, words: str) -> None:
-    watch = countdown(0.0, seconds / 2, seconds, seconds)
-    watch.begin()
-    watch.item_done()
-    watch.item_done()
-    assert watch.words(left) == words
+def test_the_time_left_is_told_as_roughly_as_it_is_known(seconds: float | None, words: str) -> None:
+    assert Status("running", 0.5, "Encoding", seconds_left=seconds).words == f"Encoding{words}"
 
 
 def test_the_time_left_runs_down_while_an_item_is_under_way() -> None:
-    watch = countdown(100.0, 105.0, 110.0, 113.0)
+    watch = countdown(100.0, 105.0, 110.0, 113.0, 200.0)
     watch.begin()
     watch.item_done()
     watch.item_done()
-    assert watch.words(2) == ", about 7 s left"
+    assert watch.of_items(2) == 7.0
+    assert watch.of_items(2) == 0.0
 
 
 async def test_a_batch_tells_the_time_left_without_counting_known_answers(
@@ -371,10 +369,9 @@ async def test_a_batch_tells_the_time_left_without_counting_known_answers(
         await run(room, [room.picture(f"known{n}") for n in range(5)])
         clock = iter([float(10 * n) for n in range(100)])
         monkeypatch.setattr("darkroom.jobs.run.Countdown", lambda: Countdown(lambda: next(clock)))
-        told: list[str] = []
+        told: list[Status] = []
         publish = room.jobs._bus.publish
-        monkeypatch.setattr(
-            room.jobs._bus, "publish", lambda job, state: (told.append(state.message), publish(job, state))
-        )
+        monkeypatch.setattr(room.jobs._bus, "publish", lambda job, status: (told.append(status), publish(job, status)))
         await run(room, [room.picture(f"known{n}") for n in range(5)] + [room.picture(name) for name in "abcd"])
-    assert told[:2] == ["6 of 9 done", "7 of 9 done, about 10 s left"]
+    counted = [(status.done, status.seconds_left) for status in told if status.state == "running" and status.done > 5]
+    assert counted[:2] == [(6, None), (7, 10.0)]

@@ -58,7 +58,7 @@ async def test_a_legacy_client_is_told_when_a_workflow_is_saved_changed_and_dele
         await until(lambda: server.changes.connections == 1)
         changes: list[Callable[[], Awaitable[Any]]] = [
             lambda: client.call_tool("save_workflow", WORKFLOW),
-            lambda: bench.room.workflows.save(LOCAL, WorkflowDocument.parse(WORKFLOW)),
+            lambda: bench.room.workflows.save(LOCAL, WorkflowDocument.parse({**WORKFLOW, "description": "Web."})),
             lambda: client.call_tool("delete_workflow", {"name": "Small"}),
         ]
         for change in changes:

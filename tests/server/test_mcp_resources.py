@@ -45,7 +45,10 @@ async def test_an_image_is_read_by_its_address(bench: Bench, era: str) -> None:
     async with Client(build_server(bench.room), mode=era) as client:
         templates = (await client.list_resource_templates()).resource_templates
         (content,) = (await client.read_resource(f"darkroom://images/{handle}")).contents
-    assert [template.uri_template for template in templates] == ["darkroom://images/{id}"]
+    assert [template.uri_template for template in templates] == [
+        "darkroom://images/{id}",
+        "darkroom://workflows/{id}",
+    ]
     assert isinstance(content, BlobResourceContents)
     assert content.mime_type == "image/png"
     assert base64.b64decode(content.blob) == data
@@ -88,13 +91,13 @@ async def test_the_documentation_is_a_resource(bench: Bench) -> None:
 
 @BOTH_ERAS
 async def test_every_prompt_is_listed_and_can_be_filled_in(bench: Bench, era: str) -> None:
-    sample = {"choice": "webp", "integer": "800", "preset": "Instagram/Post (Square)"}
+    sample = {"preset": "Instagram/Post (Square)"}
     async with Client(build_server(bench.room), mode=era) as client:
         listed = (await client.list_prompts()).prompts
         assert [prompt.name for prompt in listed] == sorted(load_prompts())
-        assert len(listed) == 5
+        assert len(listed) == 10
         for prompt in load_prompts().values():
-            values = {a.name: sample.get(a.type, f"some {a.name}") for a in prompt.arguments}
+            values = {a.name: a.default or sample.get(a.type, f"some {a.name}") for a in prompt.arguments}
             result = await client.get_prompt(prompt.name, values)
             (message,) = result.messages
             assert isinstance(message.content, TextContent)

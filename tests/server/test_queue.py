@@ -93,6 +93,54 @@ def test_a_claim_of_many_comes_in_the_same_order(connection: sa.Connection) -> N
     assert [job.id for job in claim(connection, 3)] == ["b", "d", "a"]
 
 
+def test_a_step_of_priority_is_a_head_start_of_ten_images(connection: sa.Connection) -> None:
+    for n in range(12):
+        add(connection, f"a{n:02}", "ann")
+    add(connection, "late", "ann", priority=-1)
+    add(connection, "soon", "ben", priority=1)
+    add(connection, "next", "ann", priority=1)
+    assert order(connection)[:6] == ["soon", "a00", "a01", "a02", "a03", "next"]
+    assert row(connection, "late").state == "succeeded"
+
+
+def test_an_owner_with_only_urgent_jobs_cannot_make_another_wait_forever(connection: sa.Connection) -> None:
+    limits = QueueLimits(owner_running=100)
+    add(connection, "patient", "ben", priority=0)
+    for n in range(5):
+        add(connection, f"urgent{n:04}", "ann", priority=10, limits=limits)
+    taken: list[str] = []
+    while "patient" not in taken:
+        [job] = claim(connection, limits=limits)
+        taken.append(job.id)
+        add(connection, f"urgent{len(taken) + 4:04}", "ann", priority=10, limits=limits)
+        queue.finish(connection, job, End("succeeded"), 1000.0)
+    assert 90 <= len(taken) <= 110
+
+
+def test_a_waiting_job_fails_at_its_deadline_and_is_never_claimed_after_it(connection: sa.Connection) -> None:
+    add(connection, "a", deadline_at=1010.0, needs=["0" * 64])
+    add(connection, "b")
+    add(connection, "c", deadline_at=1020.0)
+    ended: list[str] = []
+    assert queue.next_deadline(connection) == 1010.0
+    assert queue.expire(connection, 1009.9, lambda _, ids: ended.extend(ids)) == ended == []
+    assert [job.id for job in claim(connection, 3, now=1010.0)] == ["b", "c"]
+    assert queue.expire(connection, 1010.0, lambda _, ids: ended.extend(ids)) == ended == ["a"]
+    assert (row(connection, "a").state, row(connection, "a").error["code"]) == ("failed", "DEADLINE_EXCEEDED")
+    assert connection.execute(sa.select(job_blobs)).all() == []
+    assert queue.expire(connection, 1010.0) == []
+    assert queue.next_deadline(connection) is None
+
+
+def test_a_dead_workers_job_is_not_tried_again_after_its_deadline(connection: sa.Connection) -> None:
+    for job_id, deadline in (("late", 1010.0), ("early", 1100.0)):
+        add(connection, job_id, deadline_at=deadline)
+    assert [job.deadline_at for job in claim(connection, 2)] == [1010.0, 1100.0]
+    reaped = queue.reap(connection, 1050.0, LIMITS)
+    assert (reaped.failed, reaped.queued) == (["late"], ["early"])
+    assert row(connection, "late").error["code"] == "DEADLINE_EXCEEDED"
+
+
 def test_owners_take_turns_whoever_came_first_with_however_many(connection: sa.Connection) -> None:
     for job_id in ("a1", "a2", "a3", "a4"):
         add(connection, job_id, "ann")
@@ -159,7 +207,7 @@ def test_a_worker_that_lost_its_lease_cannot_finish(connection: sa.Connection) -
     assert queue.reap(connection, 1030.5, LIMITS).queued == ["a"]
     [again] = claim(connection, worker="w1", now=1031.0)
     assert (late.attempt, again.attempt) == (1, 2)
-    assert not queue.checkpoint(connection, late, 0, {}, None, [])
+    assert not queue.checkpoint(connection, late, 0, lambda: pytest.fail("recorded for a job that is not ours"))
     assert queue.heartbeat(connection, [(late, 0.9, "")], 1031.0, LIMITS) == (set(), {"a"})
     assert not queue.finish(connection, late, End("failed"), 1032.0)
     assert row(connection, "a").progress == 0
@@ -237,9 +285,9 @@ def test_nobody_cancels_anothers_job(connection: sa.Connection) -> None:
 def test_what_a_job_needs_is_kept_until_it_ends(connection: sa.Connection) -> None:
     add(connection, "a", needs=["1" * 64, "1" * 64], items=2)
     [job] = claim(connection)
-    assert queue.checkpoint(connection, job, 0, {"made": 1}, None, ["2" * 64, "1" * 64])
+    assert queue.checkpoint(connection, job, 0, lambda: ({"made": 1}, None))
     assert row(connection, "a").done == 1
-    assert len(connection.execute(sa.select(job_blobs)).all()) == 2
+    assert len(connection.execute(sa.select(job_blobs)).all()) == 1
     assert len(connection.execute(sa.select(job_items)).all()) == 1
     queue.finish(connection, job, End("succeeded"), 1001.0)
     assert connection.execute(sa.select(job_blobs)).all() == connection.execute(sa.select(job_items)).all() == []
@@ -266,26 +314,34 @@ class QueueMachine(RuleBasedStateMachine):
     def those(self, state: str, owner: str | None = None) -> list[dict[str, Any]]:
         return [job for job in self.model.values() if job["state"] == state and owner in (None, job["owner"])]
 
-    @rule(owner=st.sampled_from("xyz"), items=st.integers(1, 5), priority=st.integers(0, 1))
-    def enqueue(self, owner: str, items: int, priority: int) -> None:
+    @rule(
+        owner=st.sampled_from("xyz"),
+        items=st.integers(1, 5),
+        priority=st.integers(-1, 1),
+        seconds=st.sampled_from([None, 20.0, 100.0]),
+    )
+    def enqueue(self, owner: str, items: int, priority: int, seconds: float | None) -> None:
         job_id = f"job{len(self.model)}"
+        deadline = self.now + seconds if seconds else None
         full = len(self.those("queued")) >= 6 or len(self.those("queued", owner)) >= 4
         try:
-            add(self.connection, job_id, owner, limits=self.limits, items=items, priority=priority, needs=[job_id])
+            told = {"items": items, "priority": priority, "deadline_at": deadline}
+            add(self.connection, job_id, owner, limits=self.limits, needs=[job_id], **told)
         except Overloaded:
             assert full
         else:
             assert not full
             self.model[job_id] = {
                 "id": job_id, "owner": owner, "priority": priority, "state": "queued",
-                "attempt": 0, "worker": None, "until": None, "asked": False, "ends": 0,
+                "attempt": 0, "worker": None, "until": None, "asked": False, "ends": 0, "deadline": deadline,
             }  # fmt: skip
 
     @rule(target=claims, worker=st.sampled_from(["w1", "w2"]), count=st.integers(1, 4))
     def claim(self, worker: str, count: int) -> Any:
         taken = queue.claim(self.connection, worker, count, self.now, self.limits)
         room = {owner: 2 - len(self.those("running", owner)) for owner in "xyz"}
-        eligible = sum(min(room[owner], len(self.those("queued", owner))) for owner in "xyz")
+        timely = [job for job in self.those("queued") if not self.is_late(job)]
+        eligible = sum(min(room[owner], sum(job["owner"] == owner for job in timely)) for owner in "xyz")
         assert len(taken) == min(count, eligible)
         for job in taken:
             known = self.model[job.id]
@@ -293,9 +349,17 @@ class QueueMachine(RuleBasedStateMachine):
             known |= {"state": "running", "worker": worker, "until": self.now + 30, "attempt": known["attempt"] + 1}
             assert job.attempt == known["attempt"]
         for job in taken:
-            better = [other for other in self.those("queued") if other["priority"] > self.model[job.id]["priority"]]
-            assert all(len(self.those("running", other["owner"])) >= 2 for other in better)
+            left = [other for other in timely if other["state"] == "queued"]
+            others = [other for other in left if len(self.those("running", other["owner"])) < 2]
+            assert all(self.place(job.id) <= self.place(other["id"]) for other in others)
         return multiple(*taken)
+
+    def is_late(self, job: dict[str, Any]) -> bool:
+        return job["deadline"] is not None and job["deadline"] <= self.now
+
+    def place(self, job_id: str) -> tuple[float, int]:
+        found = row(self.connection, job_id)
+        return found.turn - queue.HEAD_START * found.priority, found.seq
 
     def holds(self, job: Claim) -> bool:
         known = self.model[job.id]
@@ -304,7 +368,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(job=consumes(claims), state=st.sampled_from(["succeeded", "failed", "canceled"]))
     def finish(self, job: Claim, state: str) -> None:
         held = self.holds(job)
-        assert queue.finish(self.connection, job, End(state), self.now) == held
+        assert (queue.finish(self.connection, job, End(state), self.now) is not None) == held
         if held:
             self.end(job.id, state)
 
@@ -333,10 +397,17 @@ class QueueMachine(RuleBasedStateMachine):
         for job in dead:
             if job["asked"]:
                 self.end(job["id"], "canceled")
-            elif job["attempt"] >= 3:
+            elif self.is_late(job) or job["attempt"] >= 3:
                 self.end(job["id"], "failed")
             else:
                 job |= {"state": "queued", "worker": None, "until": None}
+
+    @rule()
+    def expire(self) -> None:
+        late = [job["id"] for job in self.those("queued") if self.is_late(job)]
+        assert sorted(queue.expire(self.connection, self.now)) == sorted(late)
+        for job_id in late:
+            self.end(job_id, "failed")
 
     @rule(worker=st.sampled_from(["w1", "w2"]))
     def a_worker_restarts_under_its_lock(self, worker: str) -> None:

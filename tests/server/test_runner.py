@@ -1,4 +1,5 @@
 import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,32 @@ def test_nothing_can_follow_a_step_that_makes_an_archive(photo: Path, out: Path)
     smaller = Step("b", "resize", {"width": 20}, {"image": [step_ref("a")]})
     with pytest.raises(InvalidSettings, match="must be the last"):
         run(Plan((tiles, smaller)), photo, out)
+
+
+def test_a_result_that_is_written_goes_on_as_two_calls_would_take_it(tmp_path: Path, out: Path):
+    photo, halfway, apart = tmp_path / "photo.jpg", tmp_path / "halfway", tmp_path / "apart"
+    Image.fromarray(gradient(300, 200)).save(photo, "JPEG", quality=95)
+    small = Step("small", "resize", {"width": 150}, {"image": [input_ref(0)]})
+    sharp = Step("sharp", "sharpening", {}, {"image": [input_ref(0)]})
+    for folder in (halfway, apart):
+        folder.mkdir()
+    first = run(Plan((small,)), photo, halfway).outputs[0].path
+    second = run(Plan((sharp,)), first, apart).outputs[0].path.read_bytes()
+
+    def in_one(*, written: bool) -> bytes:
+        folder = out / str(written)
+        folder.mkdir()
+        joined = replace(sharp, images={"image": [step_ref("small")]})
+        outcome = run(Plan((replace(small, written=written), joined)), photo, folder)
+        assert len(outcome.outputs) == 1
+        return bytes(outcome.outputs[0].path.read_bytes())
+
+    assert in_one(written=True) == second
+    assert in_one(written=False) != second
+
+
+def test_only_a_plan_that_writes_in_between_says_so():
+    plan = Plan((Step("a", "resize", {}, {}, written=True), Step("b", "resize", {}, {})))
+    assert Plan.from_wire(plan.to_wire()) == plan
+    assert "written" not in plan.to_wire()[1]
+    assert plan.digest([]) != Plan((Step("a", "resize"), Step("b", "resize"))).digest([])

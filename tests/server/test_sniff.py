@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from darkroom.engine.sniff import DOCUMENTS, FORMATS, HEAD_BYTES, READ_ONLY, kind_of, sniff, written_as
+from darkroom.engine.sniff import DOCUMENTS, FORMATS, HEAD_BYTES, READ_ONLY, kind_of, sniff
 from darkroom_tools.errors import InvalidImage, UnsupportedFormat
+from darkroom_tools.kit.format_rules import WRITTEN, written_as
 
 
 def head_of(format: str, **options: object) -> bytes:
@@ -64,6 +65,10 @@ def test_each_format_has_a_name_outside_and_one_that_is_written(format: str) -> 
     assert kind_of(format).media_type.startswith("image/")
     assert written_as(format) in FORMATS
     assert (written_as(format) == format) == (format in FORMATS)
+
+
+def test_what_has_a_name_as_a_file_is_what_tools_may_ask_for() -> None:
+    assert set(FORMATS) == WRITTEN
 
 
 def test_photos_that_are_not_written_become_jpeg() -> None:

@@ -68,14 +68,23 @@ def test_a_value_over_the_limit_of_the_fed_setting_is_refused_at_the_call() -> N
 @pytest.mark.parametrize(
     ("steps", "rest", "path", "said"),
     [
-        ([{"tool": "resise", "settings": {"width": 5}}], {}, "steps[0].tool", "resize"),
-        ([{"tool": "info"}], {}, "steps[0].tool", "one image into one image"),
-        ([{"tool": "resize", "settings": {"widht": 5}}], {}, "steps[0].settings.widht", "width"),
-        ([{"tool": "resize", "settings": {"width": 0}}], {}, "steps[0].settings.width", "greater than or equal to 1"),
-        ([RESIZE, {"tool": "crop", "settings": {"shape": "star"}}], {}, "steps[1].settings.shape", "circle"),
+        ([{"tool": "resise", "settings": {"width": 5}}], {}, "components[0].type", "resize"),
+        ([{"tool": "resize", "settings": {"widht": 5}}], {}, "components[0].settings.widht", "width"),
+        (
+            [{"tool": "resize", "settings": {"width": 0}}],
+            {},
+            "components[0].settings.width",
+            "greater than or equal to 1",
+        ),
+        ([RESIZE, {"tool": "crop", "settings": {"shape": "star"}}], {}, "components[1].settings.shape", "circle"),
         ([RESIZE], {"inputs": {"widht": {"default": 5}}}, "inputs.widht", "width"),
-        ([RESIZE], {"inputs": {"width": {"default": "wide"}}}, "steps[0].settings.width", "integer"),
-        ([{"tool": "resize", "settings": {"width": "${{ inputs.image }}"}}], {}, "steps[0].settings.width", "image"),
+        ([RESIZE], {"inputs": {"width": {"default": "wide"}}}, "inputs.width.default", "integer"),
+        (
+            [{"tool": "resize", "settings": {"width": "${{ inputs.image }}"}}],
+            {},
+            "components[0].settings.width",
+            "image",
+        ),
     ],
 )
 def test_an_invalid_workflow_is_refused_with_the_path_into_it(

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from darkroom.accounts.credits import Credits
 from darkroom.engine.limits import Limits
 from darkroom.engine.outcome import Outcome, Output, Picture, Progress
 from darkroom.intake import Intake
@@ -88,6 +89,9 @@ class FakeExecutor:
         emit: Callable[[Progress], None],
         wall_seconds: float | None = None,
         names: Sequence[str] = (),
+        *,
+        away: Any = None,
+        job: str = "",
     ) -> Any:
         data = [self.blobs.path(digest).read_bytes() for digest in digests]
         self.walls.append(wall_seconds)
@@ -163,6 +167,7 @@ async def open_room(
     gate: bool = True,
     queue_limits: QueueLimits | None = None,
     models: Callable[[], dict[str, str]] = dict,
+    credits: Callable[[Database], Credits] = Credits,
     alone: bool = False,
 ) -> AsyncIterator[Room]:
     async with AsyncExitStack() as stack:
@@ -184,6 +189,7 @@ async def open_room(
                 limits=Limits(),
                 queue_limits=queue_limits,
                 models=models,
+                credits=credits(database),
                 alone=alone,
             )
         )

@@ -18,6 +18,7 @@ from mcp.server import Server
 from mcp.shared.message import SessionMessage
 from mcp_types.jsonrpc import jsonrpc_message_adapter
 
+from darkroom.accounts.credits import Credits
 from darkroom.catalog import Catalog
 from darkroom.engine.models import ModelService
 from darkroom.engine.outcome import Picture, Progress
@@ -25,7 +26,8 @@ from darkroom.errors import NotFound
 from darkroom.export import Exporter
 from darkroom.faces.mcp.room import Pace, Room
 from darkroom.faces.mcp.stream import serve_stream
-from darkroom.jobs.record import ItemResult, Job, Result
+from darkroom.jobs.record import ItemResult, Job, Result, Status
+from darkroom.jobs.terms import Terms
 from darkroom.library.library import Library, insert_result, insert_source
 from darkroom.links import Links
 from darkroom.principal import LOCAL, Principal
@@ -48,6 +50,7 @@ class ScriptedJobs:
         self.work: Work = self.resize_nothing
         self.stopping = False
         self.accepted: list[tuple[Tool, dict[str, Any]]] = []
+        self.terms: list[Terms] = []
         self._tasks = tasks
         self._jobs: dict[str, Job] = {}
         self._scopes: dict[str, anyio.CancelScope] = {}
@@ -65,6 +68,7 @@ class ScriptedJobs:
         *,
         each: str | None = None,
         archive: bool = False,
+        terms: Terms = Terms(),  # noqa: B008 - immutable
     ) -> Job:
         values = [dict(arguments, **{each: value}) for value in arguments[each]] if each else [dict(arguments)]
         images: list[str] = []
@@ -73,6 +77,7 @@ class ScriptedJobs:
             tool.plan(settings, {name: [f"input:{n}" for n in range(len(of))] for name, of in found.items()})
             images.append(next(iter(found.values()), [""])[0])
         self.accepted.append((tool, dict(arguments)))
+        self.terms.append(terms)
         job = Job(
             new_id("job"), principal.id, tool.id, "queued", 0.0, "", len(images), 0, None, None, time.time(), None, None
         )
@@ -122,11 +127,11 @@ class ScriptedJobs:
         return await self.get(principal, job_id)
 
     @asynccontextmanager
-    async def watch(self, job_id: str) -> AsyncIterator[AsyncIterator[Progress]]:
-        async def events() -> AsyncIterator[Progress]:
+    async def watch(self, job_id: str) -> AsyncIterator[AsyncIterator[Status]]:
+        async def events() -> AsyncIterator[Status]:
             while True:
                 job, changed = self._jobs[job_id], self._changed[job_id]
-                yield Progress(job.progress, job.message)
+                yield job.status
                 if job.ended:
                     return
                 await changed.wait()
@@ -202,12 +207,17 @@ FAST = Pace(wait=20.0, interval=0.01, heartbeat=0.05)
 
 
 @asynccontextmanager
-async def open_bench(folder: Path, *, pace: Pace = FAST, docs: str = "# Darkroom\n") -> AsyncIterator[Bench]:
+async def open_bench(
+    folder: Path,
+    *,
+    pace: Pace = FAST,
+    docs: str = "# Darkroom\n",
+    credits: Callable[[Database], Credits] = Credits,
+) -> AsyncIterator[Bench]:
     """A room on an empty database in `folder`; paths inside it may be named."""
     blobs, links = BlobStore(folder / "blobs"), Links(b"k" * 32)
     async with Database(f"sqlite:///{folder / 'test.db'}") as database, anyio.create_task_group() as tasks:
         library, workflows = Library(database, blobs), Workflows(database)
-        await workflows.load()
         store = Store(database, blobs, library)
         jobs = ScriptedJobs(store, tasks)
         principal = Principal(LOCAL.id, (folder,))
@@ -222,6 +232,7 @@ async def open_bench(folder: Path, *, pace: Pace = FAST, docs: str = "# Darkroom
             links=links,
             models=ModelService(folder / "models", memory_bytes=2**30),
             models_dir=folder / "models",
+            credits=credits(database),
             http_principal=lambda _ctx: principal,
             fetch=True,
             docs=lambda: docs,
@@ -261,7 +272,7 @@ async def socket_transport(
             served.set()
 
     async with await asyncio.start_unix_server(serve, path):
-        reader, writer = await asyncio.open_unix_connection(path)
+        reader, writer = await asyncio.open_unix_connection(path, limit=2**24)
         to_client, incoming = anyio.create_memory_object_stream[SessionMessage | Exception]()
         outgoing, from_client = anyio.create_memory_object_stream[SessionMessage]()
 

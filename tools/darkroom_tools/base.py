@@ -44,7 +44,7 @@ Output = Literal["image", "images", "file", "files", "report"]
 Worker = Literal["pixels", "vector"]
 
 IMAGE_HELP = "Handle img_…, file path, https URL or data URI"
-SAME_FORMS = "Same forms as image"
+SAME_FORMS = "Same forms as "
 
 
 class Report(BaseModel):
@@ -127,6 +127,7 @@ class ImageInput:
         as_file: Whether the tool takes the file as it came (`Original`) instead of a decoded picture.
         least: How many images a list must have.
         most: How many it may have at most, None for no limit of its own.
+        description: What it shows, where the name does not say it; of a workflow in its author's words.
     """
 
     name: str
@@ -136,6 +137,7 @@ class ImageInput:
     as_file: bool = False
     least: int = 1
     most: int | None = None
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,10 @@ class Tool:
         schema = compact_schema(self.settings)
         images: dict[str, Any] = {}
         for image in self.inputs:
-            one = {"type": "string", "description": IMAGE_HELP if image is self.inputs[0] else SAME_FORMS}
+            first = self.inputs[0]
+            forms = IMAGE_HELP if image is first else f"{SAME_FORMS}{first.name}"
+            said = f"{image.description}. {forms}" if image.description else forms
+            one = {"type": "string", "description": said}
             images[image.name] = _list_of(one, image) if image.many else one
         required = [i.name for i in self.inputs if i.required] + schema.get("required", [])
         return {
@@ -339,15 +344,9 @@ def tool(  # noqa: PLR0913 - what a tool says of itself
     def register(function: Callable[..., Any]) -> Tool:
         hints = get_type_hints(function)
         result = hints.pop("return")
-        inputs: list[ImageInput] = []
-        settings: type[Settings] = Settings
-        for name, parameter in inspect.signature(function).parameters.items():
-            kind = hints[name]
-            found = _image_input(parameter, kind, least, most)
-            if found is not None:
-                inputs.append(found)
-            elif isinstance(kind, type) and issubclass(kind, Settings):
-                settings = kind
+        parameters = inspect.signature(function).parameters
+        found = [_image_input(parameters[name], kind, least, most) for name, kind in hints.items()]
+        models_of_settings = [k for k in hints.values() if isinstance(k, type) and issubclass(k, Settings)]
         is_report = isinstance(result, type) and issubclass(result, Report)
         description = inspect.getdoc(function) or ""
         identifier = function.__name__.replace("_", "-")
@@ -359,8 +358,8 @@ def tool(  # noqa: PLR0913 - what a tool says of itself
             category=_category(function.__module__),
             summary=description.split("\n", 1)[0],
             description=description,
-            settings=settings,
-            inputs=tuple(inputs),
+            settings=models_of_settings[0] if models_of_settings else Settings,
+            inputs=tuple(image for image in found if image is not None),
             output="report" if is_report else _output(result),
             report=result if is_report else None,
             function=function,

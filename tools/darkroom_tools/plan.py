@@ -28,12 +28,15 @@ class Step:
         tool: Tool id in kebab-case, such as `watermark-text`.
         settings: Validated settings in wire form (camelCase, JSON values).
         images: For each image parameter of the tool the references of what goes in (`input:0`, `step:cutout`).
+        written: Whether the steps after it take its result as it is in a file, written and read again: what two calls
+            one after the other do. Without it pixels go on as they are.
     """
 
     id: str
     tool: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     images: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Plan:
                 "tool": step.tool,
                 "settings": dict(step.settings),
                 "images": {name: list(refs) for name, refs in step.images.items()},
+                **({"written": True} if step.written else {}),
             }
             for step in self.steps
         ]
@@ -60,7 +64,9 @@ class Plan:
     @staticmethod
     def from_wire(wire: Sequence[Mapping[str, Any]]) -> "Plan":
         """The plan that `to_wire` wrote."""
-        return Plan(tuple(Step(str(s["id"]), str(s["tool"]), s["settings"], s["images"]) for s in wire))
+        return Plan(
+            tuple(Step(str(s["id"]), str(s["tool"]), s["settings"], s["images"], bool(s.get("written"))) for s in wire)
+        )
 
     def digest(self, inputs: Sequence[str]) -> str:
         """SHA-256 over the steps and the digests of the input bytes: equal calls have equal digests."""

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from darkroom_tools.errors import InvalidSettings
 
-__all__ = ["Settings", "explain", "nearest"]
+__all__ = ["Settings", "explain", "explain_all", "nearest"]
 
 
 class Settings(BaseModel):
@@ -75,9 +75,21 @@ def nearest(name: str, known: list[str]) -> str | None:
 
 def explain(error: ValidationError, model: type[BaseModel], *, extra_names: tuple[str, ...] = ()) -> InvalidSettings:
     """Turn pydantic's first complaint into a public error; `extra_names` are allowed beside the model's fields."""
-    first = error.errors(include_url=False)[0]
+    return explain_all(error, model, extra_names=extra_names)[0]
+
+
+def explain_all(
+    error: ValidationError, model: type[BaseModel], *, extra_names: tuple[str, ...] = ()
+) -> list[InvalidSettings]:
+    """Turn pydantic's complaints into public errors, one for each field."""
+    first_of_each: dict[Any, Mapping[str, Any]] = {}
+    for complaint in error.errors(include_url=False):
+        first_of_each.setdefault(complaint["loc"][:1], complaint)
+    return [_explained(complaint, [*extra_names, *wire_names(model)]) for complaint in first_of_each.values()]
+
+
+def _explained(first: Mapping[str, Any], names: list[str]) -> InvalidSettings:
     path = ".".join(str(part) for part in first["loc"]) or "settings"
-    names = [*extra_names, *wire_names(model)]
     kind = first["type"]
     if kind == "extra_forbidden":
         near = nearest(path, names)
@@ -92,6 +104,8 @@ def explain(error: ValidationError, model: type[BaseModel], *, extra_names: tupl
     shown = repr(got) if isinstance(got, (int, float, bool, str)) and len(repr(got)) <= 80 else type(got).__name__
     if kind == "value_error":
         return InvalidSettings(str(first["ctx"]["error"]), field=path if first["loc"] else None)
+    if kind in ("too_long", "too_short"):
+        return _wrong_count(first, path)
     said = first["msg"].removeprefix("Input should be ")
     details: dict[str, Any] = {"field": path, "got": shown, "expected": said}
     hint = ""
@@ -101,3 +115,11 @@ def explain(error: ValidationError, model: type[BaseModel], *, extra_names: tupl
         details |= {"allowed": options, "nearest": near}
         hint = f" Did you mean {near!r}?" if near else ""
     return InvalidSettings(f"Setting {path!r} should be {said}, but got {shown}.{hint}", **details)
+
+
+def _wrong_count(complaint: Mapping[str, Any], path: str) -> InvalidSettings:
+    context = complaint["ctx"]
+    most, least, got = context.get("max_length"), context.get("min_length"), context["actual_length"]
+    wanted = f"at least {least}" if most is None else f"at most {most}"
+    limit = least if most is None else most
+    return InvalidSettings(f"{path!r} takes {wanted} entries, but got {got}.", field=path, got=got, limit=limit)

@@ -19,8 +19,6 @@ from darkroom.engine.limits import Limits
 from darkroom.engine.outcome import Output, Picture
 from darkroom.engine.restamp import KEEP_PROFILE, Stamp, anew, in_place, stamp
 from darkroom.engine.savers import (
-    ANIMATED,
-    LONGEST_SIDE,
     SAVERS,
     WITHOUT_PROFILE,
     has_palette,
@@ -30,10 +28,11 @@ from darkroom.engine.savers import (
     save,
     to_bytes,
 )
-from darkroom.engine.sniff import FORMATS, written_as
+from darkroom.engine.sniff import FORMATS
 from darkroom_tools.errors import OutputTooLarge
 from darkroom_tools.image import Encoding, Format, Image
 from darkroom_tools.kit.density import JFIF_BYTES, stating_density, with_density
+from darkroom_tools.kit.format_rules import ANIMATED, LONGEST_SIDE, OPAQUE, can_hold, kept_format
 from darkroom_tools.kit.metadata.changes import Edit
 from darkroom_tools.kit.metadata.rewrite import Rewritten, rewrite
 
@@ -61,7 +60,6 @@ class Encoded:
     warnings: list[str] = field(default_factory=list)
 
 
-_WITHOUT_ALPHA = frozenset({"jpeg"})
 _DEEP = frozenset({"png", "tiff"})
 # Formats are compared on so many tiles of that side, and a picture of no more pixels as a whole.
 _TILE, _TILES_ACROSS = 128, 4
@@ -163,7 +161,7 @@ def _settled(image: Image, watch: Watch) -> Image:
         pixels = pixels.copy_memory()
         best = _smallest(replace(image, pixels=pixels), able)
     except (pyvips.Error, MemoryError) as error:
-        raise explain(error, [image]) from error
+        raise explain(error, [image.source]) from error
     return replace(image, pixels=pixels, encoding=_in_format(encoding, best))
 
 
@@ -180,9 +178,7 @@ def _smallest(image: Image, able: Sequence[Format]) -> Format:
 
 def _holds(format: Format, image: Image) -> bool:
     """Whether a format can hold the picture without loss of alpha or frames."""
-    if max(image.width, image.height) > LONGEST_SIDE.get(format, image.width + image.height):
-        return False
-    return not (image.has_alpha and format in _WITHOUT_ALPHA) and (image.frames == 1 or format in ANIMATED)
+    return can_hold(format, image.width, image.height, image.frames, alpha=image.has_alpha)
 
 
 def _in_format(encoding: Encoding, format: Format) -> Encoding:
@@ -211,7 +207,7 @@ def _encoded(image: Image, directory: Path, stem: str, limits: Limits, watch: Wa
             facts = _write(made, format, image, file, watch)
             size = os.fstat(file).st_size
     except (pyvips.Error, MemoryError) as error:
-        raise explain(error, [image]) from error
+        raise explain(error, [image.source]) from error
     if facts.get("reached") is False:
         warnings.append(f"No {format.upper()} of this picture is small enough; {size} bytes is the smallest found.")
     if made.keep & KEEP_PROFILE and made.pixels.get_typeof(ICC) and format not in WITHOUT_PROFILE:
@@ -225,11 +221,10 @@ def _encoded(image: Image, directory: Path, stem: str, limits: Limits, watch: Wa
 def _own_format(image: Image, warnings: list[str]) -> str:
     """The format in which a picture is written that was not asked for in another."""
     own = image.source.format
-    if image.frames > 1 and own in SAVERS and own not in ANIMATED:
+    written = kept_format(own, image.frames)
+    if image.frames > 1 and written != own and own in SAVERS:
         warnings.append(f"An animated {own.upper()} cannot be written; the result is an animated WebP.")
-        return "webp"
-    written = written_as(own)
-    if written != own:
+    elif written != own:
         warnings.append(f"{own.upper()} cannot be written; the result is a {written.upper()}.")
     return written
 
@@ -257,7 +252,7 @@ def _suit(image: Image, format: str, warnings: list[str]) -> pyvips.Image:
     if image.frames > 1 and format not in ANIMATED:
         warnings.append(f"{format.upper()} holds no animation; the result is the first of {image.frames} frames.")
         pixels = without(pixels.crop(0, 0, image.width, image.height), *ANIMATION)
-    if format in _WITHOUT_ALPHA and pixels.hasalpha():
+    if format in OPAQUE and pixels.hasalpha():
         warnings.append(
             f"{format.upper()} has no transparency; transparent areas now show {image.encoding.background}."
         )

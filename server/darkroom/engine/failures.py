@@ -6,7 +6,7 @@ import pyvips
 
 from darkroom.engine.fields import field
 from darkroom_tools.errors import Cancelled, DarkroomError, InvalidImage, OutOfMemory, ProcessingFailed
-from darkroom_tools.image import Image, Source
+from darkroom_tools.image import Source
 
 __all__ = ["explain", "not_readable"]
 
@@ -14,7 +14,7 @@ __all__ = ["explain", "not_readable"]
 _MEMORY_WORDS = ("out of memory", "unable to allocate", "insufficient memory", "cannot allocate memory")
 
 
-def explain(error: pyvips.Error | MemoryError, images: Iterable[Image]) -> DarkroomError:
+def explain(error: pyvips.Error | MemoryError, sources: Iterable[Source]) -> DarkroomError:
     """The public error for a failure while pixels were computed; raise it `from` the given one.
 
     Pixels are lazy, so a damaged input shows only when the result is computed. libvips does not say which
@@ -22,16 +22,16 @@ def explain(error: pyvips.Error | MemoryError, images: Iterable[Image]) -> Darkr
 
     Args:
         error: What libvips raised.
-        images: The pictures that went into the computation.
+        sources: The files that went into the computation.
     """
     said = str(error).lower()
     if "killed for image" in said:
         return Cancelled("The work was cancelled.")
     if isinstance(error, MemoryError) or any(words in said for words in _MEMORY_WORDS):
         return OutOfMemory("The operation needs more memory than one job may use. Send or ask for a smaller image.")
-    for image in images:
-        if not _decodes(image.source):
-            return not_readable(image.source.format)
+    for source in sources:
+        if not _decodes(source):
+            return not_readable(source.format)
     return ProcessingFailed("The operation could not be carried out on this image. Try other settings.")
 
 

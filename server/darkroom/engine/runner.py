@@ -2,10 +2,9 @@
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ import pyvips
 
 from darkroom.engine import codec
 from darkroom.engine.failures import explain
+from darkroom.engine.flow import Flow
 from darkroom.engine.limits import MEGA, Limits
 from darkroom.engine.outcome import Outcome, Output, Picture
 from darkroom.engine.work import Stage, Work
-from darkroom_tools.base import Archive, File, Image, Original, Report, Tool
+from darkroom_tools.base import Archive, File, Image, Original, Report, Source, Tool
 from darkroom_tools.errors import (
     DarkroomError,
     InvalidSettings,
@@ -82,43 +82,51 @@ def run_plan(
     Raises:
         DarkroomError: The only kind of exception that leaves; anything else became ProcessingFailed or OutOfMemory.
     """
-    sequential = _streams(plan, tools)
-    opened: list[Image] = []
+    flow = Flow(plan, tools, work)
+    opened: list[Source] = []
     with _public_errors(work, opened):
         if not plan.steps:
             return Outcome([codec.inspect_file(path, limits) for path in paths])
         inputs: list[Picture] = []
         gathered = _Gathered()
-        images: dict[str, Any] = {}
         for number, path in enumerate(paths):
-            given: Image | Original = codec.open_file(
-                path, limits, sequential=sequential, name=names[number] if names else ""
-            )
+            ref, name = input_ref(number), names[number] if names else ""
+            flow.held[ref] = given = codec.open_file(path, limits, sequential=flow.streams(ref), name=name)
             if isinstance(given, Image):
-                opened.append(given)
+                opened.append(replace(given.source, pixels=None))
                 work.stop_on_cancel(given.pixels)
             inputs.append(codec.describe(given))
-            images[input_ref(number)] = given
+            del given
         work.encode = _encoder(out_dir, limits, work, gathered)
-        ranges = _ranges(plan, tools)
+        *shares, (start, _, end) = _shares(plan, tools, flow)
         result: Any = None
-        for number, (step, (low, high)) in enumerate(zip(plan.steps, ranges[:-1], strict=True)):
+        for number, (step, (low, middle, high)) in enumerate(zip(plan.steps, shares, strict=True)):
             work.check()
-            result = _run_step(tools[step.tool], step, images, work.stage(low, high))
-            for made in _pictures(result):
-                _check_size(made, limits)
-                work.stop_on_cancel(made.pixels)
-            for made in _list(result):
-                if not isinstance(made, Report):
-                    gathered.add(made.facts, made.warnings)
-            images[step_ref(step.id)] = result
-            if step is not plan.steps[-1] and isinstance(result, File) and _is_picture(result):
-                images[step_ref(step.id)] = _opened_again(result, out_dir, f"step-{number}", limits)
+            result = _run_step(tools[step.tool], step, flow.held, work.stage(low, middle))
+            _note(result, gathered, limits, work)
+            flow.take(step)
+            if step is not plan.steps[-1]:
+                made = work.encode(result) if step.written and isinstance(result, Image) else result
+                if isinstance(made, File) and _is_picture(made):
+                    result = _opened_again(made, out_dir, f"step-{number}", limits)
+                elif isinstance(result, Image) and flow.renders(step):
+                    result = flow.render(result, middle, high, tools[step.tool].title)
+                flow.held[step_ref(step.id)] = result
             work.progress(high)
-        outputs = _write(_list(result), out_dir, limits, work, gathered, ranges[-1])
+        outputs = _write(_list(result), out_dir, limits, work, gathered, (start, end))
         report = result.model_dump(mode="json", by_alias=True) if isinstance(result, Report) else None
         gathered.add(_told_of_models(plan, tools, work), work.notes)
     return Outcome(inputs, outputs, report, gathered.facts, gathered.kept, gathered.removed, gathered.warnings)
+
+
+def _note(result: Any, gathered: _Gathered, limits: Limits, work: Work) -> None:
+    """Hold what a step made against the limits, and gather what it says beside it."""
+    for made in _list(result):
+        if isinstance(made, Image):
+            _check_size(made, limits)
+            work.stop_on_cancel(made.pixels)
+        if not isinstance(made, Report):
+            gathered.add(made.facts, made.warnings)
 
 
 def _told_of_models(plan: Plan, tools: Mapping[str, Tool], work: Work) -> dict[str, Any]:
@@ -128,23 +136,19 @@ def _told_of_models(plan: Plan, tools: Mapping[str, Tool], work: Work) -> dict[s
     return {"device": ", ".join(sorted(work.devices, key=lambda name: (name == "cpu", name))) or "cpu"}
 
 
-def _streams(plan: Plan, tools: Mapping[str, Tool]) -> bool:
-    """Whether pixels may be read once, from top to bottom: all tools do so and nothing is consumed twice."""
-    for step in plan.steps:
-        if step.tool not in tools:
-            raise InvalidSettings(f"There is no tool {step.tool!r}.", field="tool", got=step.tool)
-    uses = Counter(ref for step in plan.steps for refs in step.images.values() for ref in refs)
-    return all(tools[step.tool].sequential for step in plan.steps) and all(count == 1 for count in uses.values())
+def _shares(plan: Plan, tools: Mapping[str, Tool], flow: Flow) -> list[tuple[float, float, float]]:
+    """The parts of the progress for each step and for the encode, where lazy steps do their work.
 
-
-def _ranges(plan: Plan, tools: Mapping[str, Tool]) -> list[tuple[float, float]]:
-    """The share of the progress for each step and for the encode, where lazy steps do their work."""
-    weights = [_weight(tools[step.tool]) for step in plan.steps] + [ENCODE_WEIGHT]
-    total, low, ranges = sum(weights), 0.0, []
-    for weight in weights:
-        ranges.append((low, low + weight / total))
-        low += weight / total
-    return ranges
+    Of each its beginning, where the tool is done and only its result is left to compute, and its end.
+    """
+    weights = [(_weight(tools[step.tool]), RUN_WEIGHT if flow.renders(step) else 0.0) for step in plan.steps]
+    weights.append((ENCODE_WEIGHT, 0.0))
+    total = sum(tool + rest for tool, rest in weights)
+    low, shares = 0.0, []
+    for tool, rest in weights:
+        shares.append((low, low + tool / total, low + (tool + rest) / total))
+        low = shares[-1][2]
+    return shares
 
 
 def _weight(tool: Tool) -> float:
@@ -154,6 +158,8 @@ def _weight(tool: Tool) -> float:
 def _run_step(tool: Tool, step: Step, images: Mapping[str, Any], stage: Stage) -> Any:
     if tool.function is None:
         raise InvalidSettings(f"{tool.id!r} is a workflow; its steps must be given instead.", field="tool")
+    if tool.generative:
+        raise InvalidSettings(f"{tool.id!r} is made by an image engine, not by a worker.", field="tool")
     arguments: dict[str, Any] = {}
     for wanted in tool.inputs:
         refs = step.images.get(wanted.name, ())
@@ -205,7 +211,7 @@ def _is_picture(file: File) -> bool:
 
 
 def _opened_again(file: File, out_dir: Path, stem: str, limits: Limits) -> Image:
-    """What a step wrote without decoding, such as a GIF with another speed, as a picture for the next step."""
+    """What a step wrote, such as a GIF with another speed that it never decoded, as a picture for the next step."""
     path = out_dir / f"{stem}.{file.extension}"
     path.write_bytes(file.data)
     return codec.open_image(path, limits, sequential=False)
@@ -238,10 +244,6 @@ def _encoder(out_dir: Path, limits: Limits, work: Work, gathered: _Gathered) -> 
 
 def _list(result: Any) -> list[Any]:
     return result if isinstance(result, list) else [result]
-
-
-def _pictures(result: Any) -> Iterator[Image]:
-    return (one for one in _list(result) if isinstance(one, Image))
 
 
 def _check_size(image: Image, limits: Limits) -> None:
@@ -311,7 +313,7 @@ def _write_archive(archive: Archive, out_dir: Path, stem: str, gathered: _Gather
 
 
 @contextmanager
-def _public_errors(work: Work, opened: Sequence[Image]) -> Iterator[None]:
+def _public_errors(work: Work, opened: Sequence[Source]) -> Iterator[None]:
     """Let only errors out that may be shown; the rest goes to the log."""
     try:
         yield

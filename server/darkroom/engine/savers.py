@@ -13,8 +13,6 @@ from darkroom.engine.fit import Step, Watch, tiles
 from darkroom_tools.image import Encoding, Palette
 
 __all__ = [
-    "ANIMATED",
-    "LONGEST_SIDE",
     "SAVERS",
     "WITHOUT_PROFILE",
     "has_palette",
@@ -27,9 +25,7 @@ __all__ = [
 
 DEFAULT_QUALITY = {"jpeg": 80, "webp": 80, "avif": 50, "heif": 50}
 BEST_SEARCHED_QUALITY = 95
-ANIMATED = frozenset({"gif", "webp"})
 WITHOUT_PROFILE = frozenset({"gif"})
-LONGEST_SIDE = {"webp": 16_383}
 SAVERS: Mapping[str, str] = {
     "jpeg": "jpegsave",
     "png": "pngsave",

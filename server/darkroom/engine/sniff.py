@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from darkroom_tools.errors import InvalidImage, UnsupportedFormat
 
-__all__ = ["DOCUMENTS", "FORMATS", "HEAD_BYTES", "READ_ONLY", "Kind", "kind_of", "sniff", "written_as"]
+__all__ = ["DOCUMENTS", "FORMATS", "HEAD_BYTES", "READ_ONLY", "Kind", "kind_of", "sniff"]
 
 HEAD_BYTES = 1024
 """How many leading bytes `sniff` wants."""
@@ -50,7 +50,7 @@ READ_ONLY: Mapping[str, Kind] = MappingProxyType(
         "qoi": Kind("image/qoi", "qoi"),
     }
 )
-"""Pictures that are read but never written (see `written_as`)."""
+"""Pictures that are read but never written (see `darkroom_tools.kit.format_rules`)."""
 
 DOCUMENTS: Mapping[str, Kind] = MappingProxyType(
     {"svg": Kind("image/svg+xml", "svg"), "pdf": Kind("application/pdf", "pdf")}
@@ -107,13 +107,6 @@ _AV1_BRANDS = frozenset({b"avif", b"avis"})
 def kind_of(format: str) -> Kind:
     """How a format that `sniff` told is named outside."""
     return FORMATS.get(format) or READ_ONLY.get(format) or DOCUMENTS[format]
-
-
-def written_as(format: str) -> str:
-    """The format that a picture keeps, or what stands in for one that is not written: JPEG for photos, else PNG."""
-    if format in FORMATS:
-        return format
-    return "jpeg" if format == "heic" else "png"
 
 
 def sniff(head: bytes) -> str:

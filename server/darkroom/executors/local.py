@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Emit = Callable[[Progress], None]
+Away = Callable[[], AbstractAsyncContextManager[None]]
+"""Entered while a plan waits for another machine: its slot is somebody else's meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +80,30 @@ class LocalExecutor:
         emit: Emit = lambda _: None,
         wall_seconds: float | None = None,
         names: Sequence[str] = (),
+        *,
+        away: Away = nullcontext,
+        job: str = "",
     ) -> Finished:
         """Run a plan on stored inputs and store its outputs; `names` are those of the inputs' files.
 
-        Cancelling the awaiting task stops the work, and then nothing is stored.
+        Cancelling the awaiting task stops the work, and then nothing is stored. Nothing here waits for another machine,
+        so nothing is done with `away` and `job`.
 
         Raises:
             ProcessingCrashed: Two workers died on it, or an input is quarantined because that happened before.
             DarkroomError: What the plan met.
         """
 
-        def store(outcome: Outcome) -> Finished:
-            return Finished(outcome, tuple(self._adopt(output.path) for output in outcome.outputs))
+        return await self._run(plan, digests, self._store, emit, wall_seconds, names)
 
-        return await self._run(plan, digests, store, emit, wall_seconds, names)
+    async def admit(self, plan: Plan, path: Path) -> Finished:
+        """Run a plan on one file that is not stored, such as an answer from outside, and store its outputs.
+
+        Raises:
+            DarkroomError: As `run`.
+        """
+
+        return await self._twice(plan, [path], self._store, lambda _: None, None)
 
     async def render(self, plan: Plan, digests: Sequence[str]) -> tuple[bytes, Picture]:
         """The bytes of a plan's first output; nothing is stored.
@@ -104,6 +117,9 @@ class LocalExecutor:
             return first.path.read_bytes(), first.picture
 
         return await self._run(plan, digests, read, lambda _: None, None)
+
+    def _store(self, outcome: Outcome) -> Finished:
+        return Finished(outcome, tuple(self._adopt(output.path) for output in outcome.outputs))
 
     async def _run(
         self,
@@ -122,18 +138,30 @@ class LocalExecutor:
                     quarantined=True,
                 )
         paths = [self._path_of(digest) for digest in digests]
+        try:
+            return await self._twice(plan, paths, collect, emit, wall_seconds, names)
+        except WorkerDied:
+            for digest in dict.fromkeys(digests):
+                await self._on_death(digest)
+            raise
+
+    async def _twice(
+        self,
+        plan: Plan,
+        paths: Sequence[Path],
+        collect: Callable[[Outcome], T],
+        emit: Emit,
+        wall_seconds: float | None,
+        names: Sequence[str] = (),
+    ) -> T:
+        """Run a plan, and once more in a fresh worker if it crashed."""
         pool = self._pool if self._pool.takes(plan) else self._vector
         run = partial(pool.run, plan, paths, collect, emit=_rising(emit), names=names, wall_seconds=wall_seconds)
         try:
             return await run()
         except ProcessingCrashed as error:
             log.warning("a plan crashed and is tried once more: %s", error)
-        try:
-            return await run(fresh=True)
-        except WorkerDied:
-            for digest in dict.fromkeys(digests):
-                await self._on_death(digest)
-            raise
+        return await run(fresh=True)
 
 
 def _rising(emit: Emit) -> Emit:

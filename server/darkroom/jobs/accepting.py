@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -119,7 +119,7 @@ def record_call(
 ) -> Job:
     """Put a call into the queue; if every item is answered already, it is a finished job.
 
-    A finished one leaves a row only where its terms want one: to be kept, or to be found again by its key.
+    A finished one leaves a row only where its terms want one.
 
     Raises:
         Overloaded: The queue is full.
@@ -201,9 +201,10 @@ def _finish(connection: sa.Connection, accepted: Accepted, row: Mapping[str, Any
     times = {"started_at": now, "finished_at": now}
     told = {"state": state, "error": error, "result": result.to_wire(), "progress": float(state == "succeeded")}
     row = {**_WAITING, **row, **times, **told}
-    if accepted.terms.kept or accepted.terms.idempotency_key is not None:
-        connection.execute(jobs.insert().values(**row))
-        ended(connection, [row["id"]], now)
+    if not accepted.terms.leaves_a_job:
+        return replace(Job.from_row(row), stored=False)
+    connection.execute(jobs.insert().values(**row))
+    ended(connection, [row["id"]], now)
     return Job.from_row(row)
 
 

@@ -23,7 +23,7 @@ from darkroom.store.queue import Claim, QueueLimits
 from darkroom.store.schema import jobs
 
 if TYPE_CHECKING:
-    from darkroom.executors.local import LocalExecutor
+    from darkroom.executors.segments import Executor
 
 __all__ = ["Dispatcher"]
 
@@ -47,7 +47,7 @@ class Dispatcher:
         self,
         database: Database,
         blobs: BlobStore,
-        executor: "LocalExecutor",
+        executor: "Executor",
         bus: ProgressBus,
         discard: Callable[[str], Awaitable[object]],
         *,
@@ -214,6 +214,8 @@ class Dispatcher:
         for digest in run.request.temporary():
             await self._discard(digest)
         self._bus.end(job.id, job)
+        if not slot.held:
+            self.wake()
         return claims[0] if claims else None
 
     async def _insist(self, work: Callable[[sa.Connection], tuple[Job, list[Claim]]]) -> tuple[Job, list[Claim]]:

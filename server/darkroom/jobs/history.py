@@ -1,7 +1,7 @@
 """What was run: found again, judged, pinned and forgotten by its owner."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -121,41 +121,36 @@ class History:
         last = page[-1] if len(rows) > limit else None
         return JobPage(page, Cursor(last.created_at, last.id).to_text() if last else None)
 
-    async def rate(
-        self,
-        principal: Principal,
-        job_id: str,
-        liked: bool | None,
-        *,
-        expected: Sequence[str] = (),
-        note: str = "",
-    ) -> Job:
-        """Keep what the owner says of a result; a second time replaces the first.
+    async def rate(self, principal: Principal, job_id: str, said: Mapping[str, Any]) -> Job:
+        """Keep what the owner says of a result; what is not said stays as it was.
 
         Args:
-            liked: None takes the judgement back.
-            expected: Images as the result should have been.
-            note: The owner's words.
+            said: `like` (True, False, or None to take it back), `note` (words) and `expected` (handles of images as the
+                result should have been).
 
         Raises:
             NotFound: No such job, or an expected image that is not the principal's.
             InvalidSettings: Over 20 expected images.
         """
+        expected = list(said.get("expected", ()))
         if len(expected) > MOST_EXPECTED:
             raise InvalidSettings(
                 f"{len(expected)} expected images came; {MOST_EXPECTED} may.", field="expected", got=len(expected)
             )
-        said = {"note": clean_text(note, LONGEST_NOTE), "expected": list(expected)}
-        feedback = {key: value for key, value in said.items() if value}
+        given: dict[str, Any] = {"expected": expected} if "expected" in said else {}
+        if "note" in said:
+            given["note"] = clean_text(said["note"], LONGEST_NOTE)
 
         def work(connection: sa.Connection) -> Job:
-            known = find_images(connection, principal.id, list(expected))
+            job = load_job(connection, principal.id, job_id)
+            known = find_images(connection, principal.id, expected)
             missing = [clean_text(handle, 60) for handle in expected if handle not in known]
             if missing:
                 raise NotFound(f"There is no image {missing[0]!r} to expect. Hand it in first.", got=missing[0])
-            values = {"liked": liked, "feedback": feedback or None}
-            self._change(connection, principal, job_id, values)
-            return load_job(connection, principal.id, job_id)
+            feedback = {key: value for key, value in {**job.feedback, **given}.items() if value}
+            liked = said.get("like", job.liked)
+            self._change(connection, principal, job_id, {"liked": liked, "feedback": feedback or None})
+            return replace(job, liked=liked, feedback=feedback)
 
         return await self._database.write(work)
 

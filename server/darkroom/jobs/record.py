@@ -42,11 +42,10 @@ class Status:
     @property
     def words(self) -> str:
         """All of it in one line for people: `3 of 9 done, about 40 s left`."""
-        said = self.stage or self.state.capitalize()
-        if self.total > 1 and self.state == "running":
-            said = (
-                f"{self.done} of {self.total} done" if not self.stage else f"{self.done} of {self.total} done: {said}"
-            )
+        if self.total == 1 or self.state == "queued":
+            said = self.stage or self.state.capitalize()
+        else:
+            said = f"{self.done} of {self.total} done" + (f": {self.stage}" if self.stage else "")
         return said + _time_left(self.seconds_left)
 
     def to_wire(self) -> dict[str, Any]:
@@ -161,6 +160,7 @@ class Job:
         pinned: Whether it is kept however old it is.
         parts: Of a batch under way the items that are done, by number.
         now: How it stands at this moment, if it runs in this process.
+        stored: Whether it can be asked for again; a call that the library answered at once leaves no job.
     """
 
     id: str
@@ -187,6 +187,7 @@ class Job:
     pinned: bool = False
     parts: Mapping[int, ItemResult] = field(default_factory=dict)
     now: Status | None = None
+    stored: bool = True
 
     @property
     def ended(self) -> bool:

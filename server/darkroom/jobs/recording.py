@@ -11,7 +11,7 @@ from darkroom.errors import Conflict
 from darkroom.jobs.ending import ended
 from darkroom.jobs.record import ItemResult, Job, Result, State
 from darkroom.jobs.request import Item, Request
-from darkroom.library.library import find_source, insert_result, insert_source
+from darkroom.library.library import find_images, find_source, insert_result, insert_source
 from darkroom.library.names import result_name
 from darkroom.store import queue
 from darkroom.store.ids import new_id
@@ -121,6 +121,8 @@ def filed_answer(connection: sa.Connection, owner: str, item: Item) -> ItemResul
     if filed is None:
         return None
     answer = ItemResult(**filed)
+    if len(find_images(connection, owner, answer.images)) < len(answer.images):
+        return None  # some were removed since
     return replace(answer, cached=True, sources=answer.sources or _known_sources(item))
 
 

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from darkroom import __version__
+from darkroom.engine.build import build
 from darkroom.engine.limits import Limits
 from darkroom.intake import Resolved
 from darkroom.store.ids import new_id
@@ -99,7 +99,7 @@ class Item:
         sources: Handles of the inputs, in the same order.
         names: File names of the inputs, in the same order; of an item that cannot run, what is known of them.
         new: Those of `sources` that are recorded with the result; the others are in the library already.
-        key: What the answer is filed under: equal for equal steps, bytes, version and models, and for equal names
+        key: What the answer is filed under: equal for equal steps, bytes, build and models, and for equal names
             where the result holds them.
         error: Why it cannot run: `{"code", "error", "details"}`.
     """
@@ -175,6 +175,7 @@ def make_request(
     limits: Limits,
     *,
     archive: bool = False,
+    engine: Callable[[Plan], str] = lambda _: "",
 ) -> Request:
     """Put steps and resolved inputs together.
 
@@ -182,9 +183,12 @@ def make_request(
         resolved: For each item its images by wire name, or why it has none.
         models: Digests of the installed models by id.
         archive: Whether all results are wanted in one ZIP too.
+        engine: Refuses a plan that cannot be carried out, or tells what else results depend on.
     """
     plan = _plan(tool, call)
     used = {model: models[model] for model in tool.models if model in models}
+    if identity := engine(plan):
+        used["engine"] = identity
     handles: dict[str, str] = {}
     items = [
         Item(error=images.to_wire(), names=[_label(value) for values in written.values() for value in values])
@@ -231,5 +235,5 @@ def _item(
         sources=[image.handle or handles[image.sha256] for image in inputs],
         names=names,
         new=sorted({handles[image.sha256] for image in inputs if image.handle is None}),
-        key=_digest([plan.digest(digests), __version__, models, *([names] if named else [])]),
+        key=_digest([plan.digest(digests), build(), models, *([names] if named else [])]),
     )

@@ -22,7 +22,7 @@ from darkroom.store.database import Database
 from darkroom.store.queue import Claim
 
 if TYPE_CHECKING:
-    from darkroom.executors.local import LocalExecutor
+    from darkroom.executors.segments import Executor
 
 __all__ = ["Run", "Stop"]
 
@@ -53,7 +53,7 @@ class Run:
         claim: Claim,
         database: Database,
         blobs: BlobStore,
-        executor: "LocalExecutor",
+        executor: "Executor",
         bus: ProgressBus,
         slot: Slot,
         clock: Callable[[], float],
@@ -71,6 +71,7 @@ class Run:
         self._slot = slot
         self._clock = clock
         self._helpers: asyncio.TaskGroup | None = None
+        self._helping: set[asyncio.Task[None]] = set()
         self._fractions: dict[int, float] = {}
         self._todo: deque[int] = deque()
         self._countdown = Countdown()
@@ -92,8 +93,8 @@ class Run:
             raise error
 
     async def _run_all(self) -> None:
-        self._publish(0.0, "")
         self._countdown.begin()
+        self._publish(0.0, "")
         if len(self.request.items) == 1 and self.claim.attempt == 1 and not self.request.archive:
             return await self._run_item(0, self._slot)
         await self._run_items()
@@ -103,22 +104,31 @@ class Run:
     async def _run_items(self) -> None:
         self.entries = await self._database.read(lambda connection: load_entries(connection, self.claim.id))
         self._todo.extend(n for n in range(len(self.request.items)) if n not in self.entries)
+        self._countdown.begin()
         async with asyncio.TaskGroup() as self._helpers:
             while self._todo:
                 await self._share(self._helpers)
                 if self._todo:
                     await self._run_item(self._todo.popleft(), self._slot)
+            if self._helping:
+                # They may wait for a slot themselves, and to end the job takes none.
+                self._slot.release()
 
-    async def _share(self, helpers: asyncio.TaskGroup) -> None:
-        """Give further items to the slots that are free now; whoever waits for a slot comes first."""
-        while len(self._todo) > 1 and (slot := await self._slot.another()) is not None:
-            helpers.create_task(self._help(helpers, self._todo.popleft(), slot))
+    async def _share(self, helpers: asyncio.TaskGroup, keep: int = 1) -> None:
+        """Give further items to the slots that are free now, all but `keep`; who waits for a slot comes first."""
+        while len(self._todo) > keep and (slot := await self._slot.another()) is not None:
+            task = helpers.create_task(self._help(helpers, self._todo.popleft(), slot))
+            self._helping.add(task)
+            # Not in the task: one that is cancelled before it began would keep its slot.
+            task.add_done_callback(partial(self._helped, slot=slot))
+
+    def _helped(self, task: asyncio.Task[None], slot: Slot) -> None:
+        self._helping.discard(task)
+        slot.release()
 
     async def _help(self, helpers: asyncio.TaskGroup, item: int, slot: Slot) -> None:
-        try:
-            await self._run_item(item, slot)
-        finally:
-            slot.release()
+        await self._run_item(item, slot)
+        slot.release()
         await self._share(helpers)
 
     @asynccontextmanager
@@ -126,7 +136,7 @@ class Run:
         """While an item waits for another machine its slot is free for other work, such as the next item."""
         async with slot.lent():
             if self._helpers is not None:
-                await self._share(self._helpers)
+                await self._share(self._helpers, keep=0)
             yield
 
     async def _run_item(self, number: int, slot: Slot) -> None:
@@ -140,6 +150,7 @@ class Run:
                 self.request.wall,
                 item.names,
                 away=partial(self._away, slot),
+                job=f"{self.claim.id}/{number}",
             )
             entry = Made.of(finished.outcome, finished.digests)
         except Exception as error:

@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 
 from darkroom.accounts.credits import Credits
+from darkroom.engine.build import build
 from darkroom.engine.limits import Limits
 from darkroom.engine.outcome import Picture
 from darkroom.errors import DarkroomError, NotFound, Overloaded
 from darkroom.intake import Intake
 from darkroom.jobs.accepting import Accepted, BytesGone, Images, Resolver, record_call, replay
+from darkroom.jobs.checking import Checker
 from darkroom.jobs.dispatch import Dispatcher
 from darkroom.jobs.history import History, load_job
+from darkroom.jobs.looking import Looker
 from darkroom.jobs.progress import ProgressBus
 from darkroom.jobs.record import ItemResult, Job, Status
 from darkroom.jobs.recording import keep_finished, load_entries
 from darkroom.jobs.request import Call, Request, fingerprint, make_request
-from darkroom.jobs.retention import Pruned, prune
+from darkroom.jobs.retention import Pruned, prune, shrink
 from darkroom.jobs.terms import Terms, checked
 from darkroom.library.library import Library
 from darkroom.principal import Principal
@@ -35,7 +38,7 @@ from darkroom_tools.base import Tool
 from darkroom_tools.plan import Plan
 
 if TYPE_CHECKING:
-    from darkroom.executors.local import LocalExecutor
+    from darkroom.executors.segments import Executor
 
 __all__ = ["Jobs"]
 
@@ -59,17 +62,20 @@ class Jobs:
         queue_limits: How much may wait and run.
         models: Digests of the installed models by id, empty where none can run; an answer depends on them.
         credits: Who pays; nothing has a price if None.
+        engine: Refuses a plan that needs an image engine where there is none, or tells which makes its pictures.
+        inside: Which hosts webhooks may reach inside the network.
         alone: True if no other process uses the database: what a dead one left is then taken over at once.
 
     Attributes:
         history: What was run.
+        checker: Tells what calls would come to.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it works with
         self,
         database: Database,
         blobs: BlobStore,
-        executor: "LocalExecutor",
+        executor: "Executor",
         intake: Intake,
         library: Library,
         *,
@@ -78,6 +84,8 @@ class Jobs:
         queue_limits: QueueLimits | None = None,
         models: Callable[[], Mapping[str, str]] = dict,
         credits: Credits | None = None,
+        engine: Callable[[Plan], str] = lambda _: "",
+        inside: Callable[[str], bool] = lambda _: False,
         alone: bool = False,
     ) -> None:
         self._database = database
@@ -88,8 +96,14 @@ class Jobs:
         self._queue_limits = queue_limits or QueueLimits()
         self._models = models
         self._credits = credits or Credits(database)
+        self._engine = engine
+        self._inside = inside
         self._alone = alone
         self.history = History(database, library)
+        looker = Looker(database, library, intake, executor)
+        self.checker = Checker(
+            database, looker, self._credits, slots=slots, limits=limits, models=models, engine=engine
+        )
         self._resolver = Resolver(intake)
         self._bus = ProgressBus()
         self._dispatcher = Dispatcher(
@@ -100,6 +114,7 @@ class Jobs:
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._blobs.remove_temporary, 0.0 if self._alone else GRACE_SECONDS)
+        await asyncio.to_thread(build)
         await self._dispatcher.start(alone=self._alone)
         return self
 
@@ -156,7 +171,7 @@ class Jobs:
         """
         if self._stopping:
             raise Overloaded("The server is stopping. Try again in a few seconds.", code="SHUTTING_DOWN", retryAfter=5)
-        terms = checked(terms)
+        terms = checked(terms, self._inside)
         call = Call.parse(tool, arguments, each)
         printed = fingerprint(tool, call, arguments, each, archive=archive)
         key = terms.idempotency_key
@@ -269,8 +284,15 @@ class Jobs:
         """How many jobs of all owners are `queued` and `running`."""
         return await self._database.read(queue.count_open)
 
-    async def prune(self, older_than: float) -> Pruned:
-        """Forget jobs and reports that ended over `older_than` seconds ago, and bytes that nothing needs."""
+    async def prune(self, older_than: float, most_bytes: int | None = None) -> Pruned:
+        """Forget jobs and reports that ended over `older_than` seconds ago, and bytes that nothing needs.
+
+        Args:
+            older_than: Also the age below which no upload is removed.
+            most_bytes: Then the oldest results go until all images together have no more; None sets no limit.
+        """
+        if most_bytes is not None:
+            await shrink(self._database, self._library.discard, most_bytes, older_than)
         return await prune(self._database, self._blobs, older_than)
 
     def _request(
@@ -279,7 +301,7 @@ class Jobs:
         error = next((item for item in items if isinstance(item, DarkroomError)), None)
         if error is not None and not batch:
             raise error
-        request = make_request(tool, call, items, self._models(), self._limits, archive=archive)
+        request = make_request(tool, call, items, self._models(), self._limits, archive=archive, engine=self._engine)
         return replace(request, credits=self._credits.quote(tool, request.plan).each)
 
     async def _enter(self, accepted: Accepted) -> Job:

@@ -1,10 +1,12 @@
 """What a caller says about a job beside what it is to do."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from darkroom.webhooks.registry import check_address
+from darkroom.webhooks.signing import check_secret
 from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.kit.clean import clean_text
 
@@ -23,6 +25,7 @@ HIGHEST_PRIORITY: Final = 10
 LONGEST_DEADLINE: Final = 30 * 86_400.0
 LONGEST_KEY: Final = 200
 MOST_LABELS: Final = 20
+MOST_HOOKS: Final = 5
 LONGEST_LABEL: Final = 200
 LONGEST_LABEL_NAME: Final = 60
 NOT_IN_NAMES: Final = str.maketrans("", "", '"\\\n\t')
@@ -62,13 +65,25 @@ class Terms:
     webhooks: tuple[Hook, ...] = ()
     kept: bool = False
 
+    @property
+    def leaves_a_job(self) -> bool:
+        """Whether a call that the library answers is a job too: to be found by key or labels, or to be told of."""
+        return bool(self.kept or self.idempotency_key is not None or self.labels or self.webhooks)
 
-def checked(terms: Terms) -> Terms:
-    """The terms with clean labels.
+
+def checked(terms: Terms, private_ok: Callable[[str], bool] = lambda _: False) -> Terms:
+    """The terms with clean labels; webhooks may go to hosts inside the network that are `private_ok`.
 
     Raises:
         InvalidSettings: Something is out of range.
+        UrlNotAllowed: A webhook is no address that may be reached.
     """
+    if len(terms.webhooks) > MOST_HOOKS:
+        raise InvalidSettings(f"{len(terms.webhooks)} webhooks came; a run has at most {MOST_HOOKS}.", field="webhooks")
+    for hook in terms.webhooks:
+        check_address(hook.url, private_ok)
+        if hook.secret:
+            check_secret(hook.secret)
     if not -HIGHEST_PRIORITY <= terms.priority <= HIGHEST_PRIORITY:
         raise InvalidSettings(
             f"The priority is {terms.priority}; it may be -{HIGHEST_PRIORITY} to {HIGHEST_PRIORITY}.",

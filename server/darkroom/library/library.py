@@ -201,6 +201,20 @@ class Library:
 
         return await self._database.read(work)
 
+    async def parent_of(self, principal: Principal, handle: str) -> ImageRecord:
+        """The version before this one: what to go on with to undo the last step.
+
+        Raises:
+            NotFound: No such image of the principal, it is a first version, or the one before was deleted.
+        """
+        record = await self.get(principal, handle)
+        if record.parent is None:
+            raise NotFound(f"Image {record.id!r} is a first version: there is nothing to undo.", got=record.id)
+        found = await self.find(principal, [record.parent])
+        if record.parent not in found:
+            raise NotFound(f"The version before {record.id!r} was deleted.", got=record.id)
+        return found[record.parent]
+
     async def read(self, principal: Principal, handle: str) -> bytes:
         """The bytes of an image.
 

@@ -10,7 +10,7 @@ import anyio
 import sqlalchemy as sa
 
 from darkroom.errors import Conflict, NotFound
-from darkroom.executors.local import LocalExecutor
+from darkroom.executors.segments import Executor
 from darkroom.intake import Intake, Resolved
 from darkroom.library.library import Library, find_source, insert_source, load_image
 from darkroom.library.record import ImageRecord
@@ -50,7 +50,7 @@ class Uploads:
         blobs: BlobStore,
         intake: Intake,
         library: Library,
-        executor: LocalExecutor,
+        executor: Executor,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database

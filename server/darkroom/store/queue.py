@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from darkroom.errors import DeadlineExceeded, JobInterrupted, NotFound, Overloaded
+from darkroom.errors import DeadlineExceeded, JobInterrupted, NotFound, Overloaded, RateLimited
 from darkroom.store.schema import job_blobs, job_items, jobs
 
 __all__ = [
@@ -134,9 +134,8 @@ def enqueue(
             f"The queue is full: {waiting} jobs wait. Try again in {RETRY_AFTER} seconds.", retryAfter=RETRY_AFTER
         )
     if mine >= limits.owner_queued:
-        raise Overloaded(
+        raise RateLimited(
             f"You have {mine} jobs waiting, and {limits.owner_queued} may. Try again in {RETRY_AFTER} seconds.",
-            code="RATE_LIMITED",
             retryAfter=RETRY_AFTER,
         )
     # Fair order (self-clocked fair queueing): the clock is the turn now being served, or the first one to be; a job's

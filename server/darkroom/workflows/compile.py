@@ -1,25 +1,42 @@
 """A workflow compiles to a Tool, so it is listed, called, documented and checked like any other."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from copy import copy
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from pydantic import create_model
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
-
-from darkroom.workflows.document import Component, PipelineStep, WorkflowDocument, referenced_input
-from darkroom_tools.base import ImageInput, Tool
-from darkroom_tools.errors import InvalidSettings
+from darkroom.workflows.checks import check_settings, node_settings, setting_path
+from darkroom.workflows.document import Component, PipelineStep, WorkflowDocument
+from darkroom.workflows.entries import DOCUMENT, PIPELINE, Wording
+from darkroom.workflows.graph import Graph, Node, graph_of
+from darkroom.workflows.inputs import Inputs, inputs_of
+from darkroom.workflows.overrides import final_steps, generation_settings, wanted_overrides
+from darkroom.workflows.problems import Problems
+from darkroom.workflows.references import Malformed, Reference, places
+from darkroom.workflows.setting_input import FORMS
+from darkroom_tools.base import Tool
+from darkroom_tools.errors import DarkroomError, InvalidSettings
 from darkroom_tools.kit.clean import clean_text
 from darkroom_tools.plan import Plan, Step, step_ref
-from darkroom_tools.settings import Settings, nearest
+from darkroom_tools.settings import Settings
 
-__all__ = ["compile_pipeline", "compile_workflow", "parse_step", "refuse_references", "tool_id"]
+__all__ = [
+    "compile_pipeline",
+    "compile_workflow",
+    "parse_step",
+    "pipeline_problems",
+    "problems",
+    "refuse_references",
+    "tool_id",
+]
 
-RESERVED_INPUTS = frozenset({"image", "images"})
+LONGEST_SUMMARY = 200
+LONGEST_CHAIN = 90
+MOST_TOKENS = 340
+CHARACTERS_PER_TOKEN = 3.9
 
 
 def compile_workflow(document: WorkflowDocument, identifier: str, tools: Mapping[str, Tool]) -> Tool:
@@ -31,54 +48,45 @@ def compile_workflow(document: WorkflowDocument, identifier: str, tools: Mapping
         tools: Built-in tools by id; a workflow never contains another one.
 
     Raises:
-        InvalidSettings: With the path into the document, such as `steps[1].settings.width`.
+        InvalidSettings: With the path into the document, such as `components[2].settings.width`.
     """
-    chosen = [_step_tool(step, tools, f"steps[{n}].tool") for n, step in enumerate(document.components)]
-    _check_order(chosen)
-    settings = _inputs_model(document, chosen)
-    _check_with_samples(document, chosen, settings)
-    chain = " → ".join(tool.id for tool in chosen)
-    words = clean_text(document.description, 80).replace('"', "'")
-    summary = clean_text(f"Saved workflow: {chain}." + (f' Its author says: "{words}"' if words else ""), 200)
-
-    def expand(values: Settings, images: Mapping[str, Sequence[str]]) -> Plan:
-        return _expand(document, chosen, values.model_dump(mode="json", by_alias=True), images["image"])
-
-    return Tool(
-        id=identifier,
-        title=clean_text(document.name, 80),
-        category="Workflows",
-        summary=summary,
-        description=summary,
-        settings=settings,
-        inputs=(ImageInput("image", "image"),),
-        output=chosen[-1].output,
-        named=any(tool.named for tool in chosen),
-        models=tuple(dict.fromkeys(model for tool in chosen for model in tool.models)),
-        expand=expand,
-    )
+    return _compiled(document, identifier, tools, DOCUMENT)
 
 
 def compile_pipeline(steps: Sequence[PipelineStep], tools: Mapping[str, Tool]) -> Tool:
-    """The tool that an unsaved list of steps is."""
-    refuse_references(steps)
-    document = WorkflowDocument(
-        name="Pipeline", components=[Component(type=step.tool, settings=step.settings) for step in steps]
-    )
-    return compile_workflow(document, "run-pipeline", tools)
+    """The tool that an unsaved list of steps is: each works on the result of the one before.
+
+    Raises:
+        InvalidSettings: With the path into the steps, such as `steps[1].settings.width`.
+    """
+    return _compiled(_unsaved(steps), "run-pipeline", tools, PIPELINE)
+
+
+def problems(document: WorkflowDocument, tools: Mapping[str, Tool]) -> list[InvalidSettings]:
+    """Everything that keeps a workflow from compiling, in the order of its components; empty if it compiles."""
+    found = Problems()
+    _understood(document, tools, DOCUMENT, found)
+    return found.all
+
+
+def pipeline_problems(steps: Sequence[PipelineStep], tools: Mapping[str, Tool]) -> list[InvalidSettings]:
+    """Everything that keeps unsaved steps from running."""
+    found = Problems()
+    _understood(_unsaved(steps), tools, PIPELINE, found)
+    return found.all
 
 
 def refuse_references(steps: Sequence[PipelineStep]) -> None:
     """Refuse `${{ inputs.name }}` in steps that are not saved: there is nothing to refer to."""
     for n, step in enumerate(steps):
-        for name, value in step.settings.items():
-            if (missing := referenced_input(value)) is not None:
-                path = f"steps[{n}].settings.{name}"
-                raise InvalidSettings(f"{path} refers to input {missing!r}; give a value here.", field=path)
+        for place in places(step.settings):
+            path = f"steps[{n}].settings.{place.keys[0]}"
+            said = place.reference.text if isinstance(place.reference, Malformed) else f"input {place.reference.name!r}"
+            raise InvalidSettings(f"{path} refers to {said}; give a value here.", field=path)
 
 
 def parse_step(tool: Tool, given: Mapping[str, Any], number: int) -> Settings:
-    """The settings of step `number`, counted from 0.
+    """The settings of step `number` of a pipeline, counted from 0.
 
     Raises:
         InvalidSettings: With the path into the steps, such as `steps[1].settings.width`.
@@ -97,110 +105,135 @@ def tool_id(name: str, workflow_id: str) -> str:
     return "-".join(part for part in ("wf", slug, workflow_id[-6:]) if part)
 
 
-def _step_tool(step: Component, tools: Mapping[str, Tool], path: str) -> Tool:
-    wanted = step.type.replace("_", "-")
-    tool = tools.get(wanted) or next((tool for tool in tools.values() if wanted in tool.aliases), None)
-    if tool is None or not tool.pipeline_step:
-        allowed = sorted(tool.id for tool in tools.values() if tool.pipeline_step)
-        near = nearest(step.type, allowed) if tool is None else None
-        said = "is no tool" if tool is None else "does not turn one image into one image"
-        hint = f" Did you mean {near!r}?" if near else ""
-        shown = clean_text(step.type, 60)
-        raise InvalidSettings(
-            f"{path}: {shown!r} {said}.{hint} Steps can be: {', '.join(allowed)}.",
-            field=path,
-            got=shown,
-            allowed=allowed,
-            nearest=near,
-        )
+def _unsaved(steps: Sequence[PipelineStep]) -> WorkflowDocument:
+    components = [Component.model_construct(id=None, type=step.tool, settings=step.settings) for step in steps]
+    return WorkflowDocument(name="Pipeline", components=components)
+
+
+def _understood(
+    document: WorkflowDocument, tools: Mapping[str, Tool], wording: Wording, found: Problems
+) -> tuple[Graph, Inputs]:
+    graph = graph_of(document, tools, found, wording)
+    inputs = inputs_of(document, graph, found, wording)
+    check_settings(graph, inputs.settings, found)
+    return graph, inputs
+
+
+def _compiled(document: WorkflowDocument, identifier: str, tools: Mapping[str, Tool], wording: Wording) -> Tool:
+    found = Problems()
+    graph, inputs = _understood(document, tools, wording, found)
+    found.raise_first()
+    tool = _published(document, identifier, graph.nodes, inputs, 0)
+    for form in range(1, FORMS):
+        if _tokens(tool) > MOST_TOKENS:
+            tool = _published(document, identifier, graph.nodes, inputs, form)
     return tool
 
 
-def _check_order(chosen: Sequence[Tool]) -> None:
-    """What makes a file that is no picture can only come last."""
-    for n, tool in enumerate(chosen[:-1]):
-        if tool.output == "file":
-            path = f"steps[{n}].tool"
-            raise InvalidSettings(f"{path}: {tool.id} makes a file that is no picture; it must be last.", field=path)
+def _published(document: WorkflowDocument, identifier: str, nodes: Sequence[Node], inputs: Inputs, form: int) -> Tool:
+    """The tool with its words in a form, from 0 for the fullest."""
+    used = [node.tool for node in nodes]
+    images, settings = inputs.published(form)
+    summary = _summary(document, nodes)
+    return Tool(
+        id=identifier,
+        title=clean_text(document.name, 80),
+        category="Workflows",
+        summary=summary,
+        description=summary,
+        settings=settings,
+        inputs=images,
+        output=used[-1].output,
+        report=used[-1].report,
+        models=tuple(dict.fromkeys(model for tool in used for model in tool.models)),
+        named=any(tool.named for tool in used),
+        reads=tuple(dict.fromkeys(format for tool in used for format in tool.reads)),
+        worker="vector" if any(tool.worker == "vector" for tool in used) else "pixels",
+        generative=any(tool.generative for tool in used),
+        expand=_Expansion(nodes, inputs),
+    )
 
 
-def _field_of(tool: Tool, name: str) -> FieldInfo | None:
-    wanted = tool.settings.aliases.get(name, name)
-    for python_name, field in tool.settings.model_fields.items():
-        if wanted in (field.alias, python_name):
-            return field
-    return None
+def _tokens(tool: Tool) -> float:
+    """What its listing costs in every conversation."""
+    listed = [tool.name, tool.description, tool.input_schema()]
+    return len(json.dumps(listed, ensure_ascii=False, separators=(",", ":"))) / CHARACTERS_PER_TOKEN
 
 
-def _inputs_model(document: WorkflowDocument, chosen: Sequence[Tool]) -> type[Settings]:
-    fields: dict[str, Any] = {}
-    for n, (step, tool) in enumerate(zip(document.components, chosen, strict=True)):
-        for name, value in step.settings.items():
-            wanted = referenced_input(value)
-            source = _field_of(tool, name)
-            if wanted is None or source is None or wanted in fields:
-                continue
-            if wanted in RESERVED_INPUTS:
-                path = f"steps[{n}].settings.{name}"
-                raise InvalidSettings(f"{path}: an input cannot be named {wanted!r}.", field=path)
-            fields[wanted] = (source.annotation, _input_field(document, wanted, source))
-    for name in document.inputs:
-        if name not in fields:
-            near = nearest(name, list(fields))
-            hint = f" Did you mean {near!r}?" if near else f" Use ${{{{ inputs.{name} }}}} in a setting."
-            raise InvalidSettings(f"inputs.{name} feeds no setting.{hint}", field=f"inputs.{name}", nearest=near)
-    return create_model("WorkflowInputs", __base__=Settings, **fields)
+def _summary(document: WorkflowDocument, nodes: Sequence[Node]) -> str:
+    """Our sentence, and what the author says as a quotation: whoever reads it must know whose words they are."""
+    linear = all(
+        source == Reference("steps", before.id)
+        for before, node in pairwise(nodes)
+        for sources in node.images.values()
+        for source in sources
+    )
+    used = [node.tool.id for node in nodes if not node.exports] or [node.tool.id for node in nodes]
+    chain = clean_text(" → ".join(used) if linear else ", ".join(dict.fromkeys(used)), LONGEST_CHAIN)
+    ours = f"Saved workflow: {chain}."
+    author = _quotable(document.author, 40)
+    opening = f' Its author{f" {author}" if author else ""} says: "'
+    words = _quotable(document.description, LONGEST_SUMMARY - len(ours) - len(opening) - 1)
+    return f'{ours}{opening}{words}"' if words else ours
 
 
-def _input_field(document: WorkflowDocument, name: str, source: FieldInfo) -> FieldInfo:
-    override = document.inputs.get(name)
-    field = copy(source)
-    field.alias = field.validation_alias = field.serialization_alias = name
-    if override is not None and override.default is not None:
-        field.default, field.default_factory = override.default, None
-        field.validate_default = True
-    elif field.default is None:
-        # The setting may be left out, but a step that refers to an input needs a value.
-        field.default = PydanticUndefined
-    if override is not None and override.description:
-        field.description = clean_text(override.description, 120)
-    return field
+def _quotable(text: str, limit: int) -> str:
+    return clean_text(" ".join(clean_text(text, 4 * limit).split()).replace('"', "'"), limit)
 
 
-def _check_with_samples(document: WorkflowDocument, chosen: Sequence[Tool], settings: type[Settings]) -> None:
-    """Validate every step as a caller would meet it, with a sample where an input has no default."""
-    values = {
-        name: field.get_default(call_default_factory=True) if field.default is not PydanticUndefined else _sample(field)
-        for name, field in settings.model_fields.items()
-    }
-    _expand(document, chosen, values, ["input:0"])
+@dataclass(frozen=True, slots=True)
+class _Expansion:
+    """From the settings and the image references of a call to the steps."""
 
+    nodes: Sequence[Node]
+    inputs: Inputs
 
-def _sample(field: FieldInfo) -> Any:
-    """Some value that the field takes: what it lacks is a default, not a limit."""
-    annotation: Any = field.annotation
-    model = create_model("Sample", __base__=Settings, value=(annotation, copy(field)))
-    alias = model.model_fields["value"].alias or "value"
-    for candidate in (1, 8, 50, "text", "#000000", True, "png", 0.5):
+    def __call__(self, settings: Settings, images: Mapping[str, Sequence[str]]) -> Plan:
+        """The steps.
+
+        Raises:
+            InvalidSettings: What the caller handed in does not fit where it goes.
+        """
+        values, overrides = self.inputs.values(settings), wanted_overrides(settings)
+        made = {node.id: step_ref(f"s{n + 1}") for n, node in enumerate(self.nodes)}
+        steps: list[Step] = []
+        for n, node in enumerate(self.nodes):
+            held = {name: self._refs(sources, images, made) for name, sources in node.images.items()}
+            wired = {name: refs for name, refs in held.items() if refs}
+            if node is self.nodes[-1] and node.exports:
+                steps += (last := final_steps(node, overrides, wired["image"]))
+                wired = {"image": (step_ref(last[-1].id),)} if last else wired
+            wire = self._wire(node, values, overrides)
+            steps.append(Step(f"s{n + 1}", node.tool.id, wire, wired, node.written))
+        if not self.nodes[-1].exports:
+            steps += final_steps(self.nodes[-1], overrides, (step_ref(steps[-1].id),))
+        return Plan(tuple(steps))
+
+    def _refs(
+        self, sources: Sequence[Reference], images: Mapping[str, Sequence[str]], made: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        """The plan's references of what goes into an image parameter; what was not given is left out."""
+        return tuple(
+            ref
+            for source in sources
+            for ref in ([made[source.name]] if source.kind == "steps" else images.get(source.name, ()))
+        )
+
+    def _wire(self, node: Node, values: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
+        given = node_settings(node, values)
         try:
-            return getattr(model.model_validate({alias: candidate}), "value", candidate)
-        except ValueError:
-            continue
-    return None
+            settings = node.model.parse({**generation_settings(node, overrides), **given})
+        except DarkroomError as error:
+            raise self._at_call(node, error) from error
+        return node.wire(settings)
 
-
-def _expand(
-    document: WorkflowDocument, chosen: Sequence[Tool], values: Mapping[str, Any], image: Sequence[str]
-) -> Plan:
-    steps: list[Step] = []
-    refs: tuple[str, ...] = tuple(image)
-    for n, (step, tool) in enumerate(zip(document.components, chosen, strict=True)):
-        given = {
-            name: values.get(wanted) if (wanted := referenced_input(value)) else value
-            for name, value in step.settings.items()
-        }
-        settings = parse_step(tool, {name: value for name, value in given.items() if value is not None}, n)
-        identifier = f"s{n + 1}"
-        steps.append(Step(identifier, tool.id, settings.to_wire(), {tool.inputs[0].name: refs}))
-        refs = (step_ref(identifier),)
-    return Plan(tuple(steps))
+    def _at_call(self, node: Node, error: DarkroomError) -> InvalidSettings:
+        """The error in the words of the caller, who knows the inputs and not the components."""
+        key = str(error.details.get("field") or "").partition(".")[0]
+        feeding = [
+            place.reference.name
+            for place in places(node.settings)
+            if place.keys[0] == key and isinstance(place.reference, Reference)
+        ]
+        field = feeding[0] if feeding else setting_path(node, error)
+        return InvalidSettings(f"{field}: {error.message}", **{**error.details, "field": field})

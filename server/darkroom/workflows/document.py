@@ -1,6 +1,5 @@
 """What is saved: typed inputs, and components that make a directed acyclic graph."""
 
-import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -10,27 +9,19 @@ from darkroom_tools.settings import Settings
 __all__ = [
     "MOST_COMPONENTS",
     "Component",
+    "InputType",
     "Option",
     "PipelineStep",
     "Price",
     "WorkflowDocument",
     "WorkflowInput",
-    "referenced_input",
 ]
 
 MOST_COMPONENTS = 20
 
-REFERENCE = re.compile(r"\$\{\{\s*inputs\.([A-Za-z][A-Za-z0-9_]{0,39})\s*\}\}")
-
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,39}$")]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 InputType = Literal["image", "text", "switch", "number", "boolean", "color", "choice"]
-
-
-def referenced_input(value: Any) -> str | None:
-    """The name in `${{ inputs.name }}` if the value is such a reference."""
-    match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
-    return match[1] if match else None
 
 
 class PipelineStep(Settings):
@@ -112,6 +103,9 @@ class Component(Settings):
 
     settings: dict[str, Any] = Field(default_factory=dict)
     """All arguments of the tool, images too; values may be references."""
+
+    written: bool = False
+    """Whether its result is written and read again before it goes on, as between two calls; else pixels go on."""
 
 
 class Price(Settings):

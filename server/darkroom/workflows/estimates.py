@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
-__all__ = ["Range", "Weight", "file_bytes", "reading_seconds", "tool_seconds", "writing_seconds"]
+__all__ = [
+    "AROUND",
+    "OTHER_MACHINES",
+    "Range",
+    "Weight",
+    "file_bytes",
+    "reading_seconds",
+    "tool_seconds",
+    "writing_seconds",
+]
 
 DEFAULT_QUALITY: Final[Mapping[str, int]] = {"jpeg": 80, "webp": 80, "avif": 50, "heif": 50}
 LIKE: Final[Mapping[str, str]] = {"heif": "avif", "heic": "avif"}
@@ -16,6 +25,12 @@ LIKE: Final[Mapping[str, str]] = {"heif": "avif", "heic": "avif"}
 
 OTHER_MACHINES: Final = (0.5, 2.5)
 """How far the CPU of another machine, or a busy one, is from the one that was measured."""
+
+OTHER_PHOTOS: Final = (0.8, 1.25)
+"""How much further a file may be from what nine in ten of the measured photographs came to."""
+
+AROUND: Final = (0.003, 0.06)
+"""Seconds that a job takes around its work: recording it, a worker, and the files."""
 
 ANIMATED: Final = 0.1
 """Least share of a still's bytes that each frame of an animation takes: what does not move costs nothing."""
@@ -68,7 +83,13 @@ class Weight:
 
 
 def file_bytes(
-    format: str, pixels: int, *, frames: int = 1, quality: int | None = None, source: Weight | None = None, scale: float = 1.0
+    format: str,
+    pixels: int,
+    *,
+    frames: int = 1,
+    quality: int | None = None,
+    source: Weight | None = None,
+    scale: float = 1.0,
 ) -> Range | None:
     """Bytes of a picture's file; None for a format that was not measured.
 
@@ -88,7 +109,8 @@ def file_bytes(
     constant, by_source, by_scale, low, high = _between(measured, kind, quality)
     density = source.density if source is not None else 0.0
     middle = constant + by_source * density + by_scale * math.log(min(1.0, max(scale, 0.05)))
-    least, most = (math.exp(middle + end) * pixels * frames for end in (low, high))
+    ends = zip((low, high), OTHER_PHOTOS, strict=True)
+    least, most = (math.exp(middle + end) * further * pixels * frames for end, further in ends)
     return Range(max(FEWEST_BYTES, least * (ANIMATED if frames > 1 else 1.0)), max(FEWEST_BYTES, most))
 
 
@@ -134,5 +156,5 @@ def _two_digits(value: float) -> float:
 
 @functools.cache
 def _data() -> Mapping[str, Any]:
-    text = resources.files("darkroom_tools").joinpath("data", "estimates.toml").read_text("utf-8")
+    text = resources.files("darkroom").joinpath("data", "estimates.toml").read_text("utf-8")
     return tomllib.loads(text)

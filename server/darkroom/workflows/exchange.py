@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from darkroom.workflows.document import Component, Option, Price, WorkflowDocument, WorkflowInput
+from darkroom_prompts.gallery import FACTS
 from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.kit.clean import clean_text
 from darkroom_tools.settings import explain, nearest, wire_names
@@ -48,6 +49,7 @@ def read_document(given: str | bytes | Mapping[str, Any]) -> WorkflowDocument:
 
     Args:
         given: As `export_document` makes it. `format` and `formatVersion` may be missing from values, not from text.
+            Ids and what else the gallery says of its own documents mean nothing elsewhere and are left out.
 
     Raises:
         InvalidSettings: With the path into the document, such as `components[2].type`.
@@ -56,10 +58,10 @@ def read_document(given: str | bytes | Mapping[str, Any]) -> WorkflowDocument:
     if not isinstance(values, Mapping):
         raise InvalidSettings("A workflow is one JSON object, with name and components.")
     _check_depth(values)
-    if not isinstance(given, str | bytes) and len(json.dumps(values, default=str)) > MOST_BYTES:
+    if not isinstance(given, str | bytes) and len(json.dumps(dict(values), default=str)) > MOST_BYTES:
         raise _too_large()
     _check_format(values, required=isinstance(given, str | bytes))
-    document = {key: value for key, value in values.items() if key not in ("format", "formatVersion")}
+    document = {key: value for key, value in values.items() if key not in ("format", "formatVersion", *FACTS)}
     try:
         return WorkflowDocument.model_validate(document)
     except ValidationError as error:
@@ -69,6 +71,7 @@ def read_document(given: str | bytes | Mapping[str, Any]) -> WorkflowDocument:
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of an exported document."""
     schema = WorkflowDocument.model_json_schema(by_alias=True)
+    schema["properties"]["inputs"]["additionalProperties"] = False
     definitions = schema.pop("$defs")
     head = {
         "format": {"const": FORMAT, "description": "What this file is."},

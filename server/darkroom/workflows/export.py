@@ -19,9 +19,9 @@ class Export(Settings):
     aliases: ClassVar = {"format": "targetFormat", "mode": "targetMode"}
     value_aliases: ClassVar = {"targetFormat": {"jpg": "JPEG", "JPG": "JPEG", "tif": "TIFF", "TIF": "TIFF"}}
 
-    target_format: Annotated[
-        Literal["PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "AUTO"], BeforeValidator(_upper)
-    ] = "AUTO"
+    target_format: Annotated[Literal["PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "AUTO"], BeforeValidator(_upper)] = (
+        "AUTO"
+    )
     """AUTO keeps the format"""
 
     target_mode: Annotated[Literal["RGB", "RGBA", "L"], BeforeValidator(_upper)] | None = None

@@ -1,7 +1,7 @@
 """What an input takes: the type and the limits of the settings that it feeds, joined into one field."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from darkroom_tools.errors import DarkroomError
 
-__all__ = ["Bounds", "Clash", "Fed", "Kind", "default_of", "field_at", "joined", "kind_of"]
+__all__ = ["Bounds", "Clash", "Fed", "Kind", "both", "default_of", "field_at", "joined", "kind_of", "named"]
 
 
 class Clash(Exception):
@@ -131,7 +131,8 @@ class Fed:
 
 def kind_of(source: FieldInfo) -> Kind:
     """What a setting takes."""
-    annotation, metadata = source.annotation, list(source.metadata)
+    annotation: Any = source.annotation
+    metadata = list(source.metadata)
     while True:
         inner = [each for each in get_args(annotation) if each is not NoneType]
         if get_origin(annotation) in (Union, UnionType) and NoneType in get_args(annotation):
@@ -141,30 +142,35 @@ def kind_of(source: FieldInfo) -> Kind:
             annotation, metadata = info.annotation, [*info.metadata, *metadata]
         else:
             break
+    metadata = [each for each in metadata if not isinstance(each, UNPUBLISHED)]
     bounds, rest = _split(metadata)
     schema = TypeAdapter(Annotated[(annotation, *metadata)] if metadata else annotation).json_schema()
     return Kind(annotation, bounds, tuple(rest), frozenset(_types(schema)), tuple(schema.get("enum", ())))
 
 
-LIMITS: Final = MappingProxyType(
+UNPUBLISHED: Final = type(SkipJsonSchema())  # type: ignore[type-arg]
+LIMITS: Final[Mapping[type, tuple[str, str, bool]]] = MappingProxyType(
     {Ge: ("low", "ge", False), Gt: ("low", "gt", True), Le: ("high", "le", False), Lt: ("high", "lt", True)}
 )
-LENGTHS: Final = MappingProxyType({MinLen: ("shortest", "min_length"), MaxLen: ("longest", "max_length")})
+LENGTHS: Final[Mapping[type, tuple[str, str]]] = MappingProxyType(
+    {MinLen: ("shortest", "min_length"), MaxLen: ("longest", "max_length")}
+)
 
 
 def _split(metadata: Sequence[Any]) -> tuple[Bounds, list[Any]]:
     """Limits, and everything else but the wish not to be published."""
-    bounds, rest = Bounds(), []
+    bounds = Bounds()
     for each in metadata:
+        limit: dict[str, Any] = {}
         if type(each) in LIMITS:
             side, name, strict = LIMITS[type(each)]
-            bounds = bounds.narrowed(Bounds(**{side: (getattr(each, name), strict)}))
+            limit[side] = (getattr(each, name), strict)
         elif type(each) in LENGTHS:
             side, name = LENGTHS[type(each)]
-            bounds = bounds.narrowed(Bounds(**{side: getattr(each, name)}))
-        elif not isinstance(each, SkipJsonSchema):
-            rest.append(each)
-    return bounds, rest
+            limit[side] = getattr(each, name)
+        bounds = bounds.narrowed(Bounds(**limit))
+    known = (*LIMITS, *LENGTHS, UNPUBLISHED)
+    return bounds, [each for each in metadata if not isinstance(each, known)]
 
 
 def _types(schema: Mapping[str, Any]) -> set[str]:
@@ -199,27 +205,34 @@ def joined(feeds: Sequence[Fed]) -> Kind:
     Raises:
         Clash: No value satisfies two of them.
     """
-    first = feeds[0]
-    kind = first.kind
+    kind = feeds[0].kind
     for other in feeds[1:]:
-        kind = _joined(kind, other.kind, lambda why, other=other: Clash(first, other, why))
+        try:
+            kind = both(kind, other.kind)
+        except ValueError as error:
+            raise Clash(feeds[0], other, str(error)) from error
     return kind
 
 
-def _joined(one: Kind, other: Kind, clash: Callable[[str], Clash]) -> Kind:
+def both(one: Kind, other: Kind) -> Kind:
+    """What satisfies both.
+
+    Raises:
+        ValueError: Nothing does; the text says why.
+    """
     if not _common(one.types, other.types):
-        raise clash(f"one takes {_named(one.types)}, the other {_named(other.types)}")
+        raise ValueError(f"one takes {named(one.types)}, the other {named(other.types)}")
     narrow, wide = (one, other) if _rank(one) <= _rank(other) else (other, one)
     if narrow.values:
         left = tuple(value for value in narrow.values if wide.takes(value))
         if not left:
-            raise clash("they have no value in common")
+            raise ValueError("they have no value in common")
         if left == narrow.values:
             return narrow
         return replace(narrow, annotation=Literal[left], values=left, rest=())
     bounds = narrow.bounds.narrowed(wide.bounds)
     if bounds.empty:
-        raise clash("their limits exclude each other")
+        raise ValueError("their limits exclude each other")
     rest = narrow.rest if wide.rest == narrow.rest else (*narrow.rest, *_checks(wide))
     return replace(narrow, bounds=bounds, rest=rest)
 
@@ -248,13 +261,19 @@ def _common(one: frozenset[str], other: frozenset[str]) -> bool:
     return bool(one & other) or (bool(one & numbers) and bool(other & numbers))
 
 
-def _named(types: frozenset[str]) -> str:
+def named(types: Collection[str]) -> str:
+    """JSON types in words."""
     return " or ".join(sorted(types))
 
 
 def default_of(feeds: Sequence[Fed]) -> Any:
-    """The default that all fed settings share, `PydanticUndefined` if they must have a value, None if they differ."""
-    defaults = [feed.source.get_default(call_default_factory=True, validated_data={}) for feed in feeds]
-    if any(default is PydanticUndefined for default in defaults):
+    """The default that all fed settings share.
+
+    `PydanticUndefined` where a setting has none and what refers to it wants a value, `None` where each keeps its own.
+    """
+    sources = [feed.source for feed in feeds]
+    if any(source.default_factory is None and source.default in (None, PydanticUndefined) for source in sources):
         return PydanticUndefined
-    return defaults[0] if all(default == defaults[0] for default in defaults) else None
+    first = sources[0].default
+    same = all(source.default_factory is None and source.default == first for source in sources)
+    return first if same else None

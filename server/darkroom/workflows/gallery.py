@@ -12,6 +12,7 @@ from darkroom.workflows.compile import compile_workflow
 from darkroom.workflows.document import WorkflowDocument
 from darkroom.workflows.exchange import read_document
 from darkroom.workflows.service import Saved
+from darkroom_prompts.gallery import load_gallery
 from darkroom_tools.base import Tool
 from darkroom_tools.errors import DarkroomError
 from darkroom_tools.registry import builtin_tools
@@ -27,8 +28,6 @@ GALLERY = "gallery/"
 @functools.cache
 def gallery() -> Mapping[str, Saved]:
     """All of them by slug, in their order; compiled when first asked for."""
-    from darkroom_prompts.gallery import load_gallery
-
     return MappingProxyType({slug: _entry(slug, document) for slug, document in load_gallery().items()})
 
 
@@ -58,5 +57,5 @@ def _entry(slug: str, written: Mapping[str, Any]) -> Saved:
 
 
 def _compiled(slug: str, document: WorkflowDocument) -> Tool:
-    compiled = compile_workflow(document, f"gallery-{slug.replace('_', '-')}", builtin_tools())
+    compiled = compile_workflow(document, f"gallery-{slug}", builtin_tools())
     return replace(compiled, workflow=f"{GALLERY}{slug}", version=__version__)

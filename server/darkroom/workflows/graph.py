@@ -1,39 +1,20 @@
 """The graph of a document: which component takes which picture."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from darkroom.workflows.document import Component, WorkflowDocument
+from darkroom.workflows.document import WorkflowDocument
+from darkroom.workflows.entries import EXPORT, INPUT, Entry, Wording, entries_of, folded
 from darkroom.workflows.export import Export, converted
 from darkroom.workflows.problems import Problems, shown
 from darkroom.workflows.references import Malformed, Reference, path_of, places
 from darkroom_tools.base import ImageInput, Tool
-from darkroom_tools.settings import Settings, nearest
+from darkroom_tools.settings import Settings
 
-__all__ = ["DOCUMENT", "PIPELINE", "Graph", "ImageUse", "Node", "Wording", "graph_of"]
+__all__ = ["Graph", "ImageUse", "Node", "graph_of"]
 
-INPUT, EXPORT = "input", "export"
 MADE: Final = {"file": "a file that is no picture", "files": "several files", "images": "several pictures"}
-
-
-@dataclass(frozen=True, slots=True)
-class Wording:
-    """How the parts of what came are called in errors.
-
-    Attributes:
-        components: The list.
-        type: The name of a tool in it.
-        saved: Whether there is a document, which has inputs and references.
-    """
-
-    components: str
-    type: str
-    saved: bool
-
-
-DOCUMENT: Final = Wording("components", "type", saved=True)
-PIPELINE: Final = Wording("steps", "tool", saved=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +29,7 @@ class Node:
         model: What its settings must satisfy; of an `export` those of that component, else those of the tool.
         images: What goes into each image parameter.
         settings: Everything else, with references.
+        written: Whether its result is written and read again before it goes on.
     """
 
     number: int
@@ -57,6 +39,7 @@ class Node:
     model: type[Settings]
     images: Mapping[str, tuple[Reference, ...]]
     settings: Mapping[str, Any]
+    written: bool = False
 
     @property
     def exports(self) -> bool:
@@ -76,11 +59,13 @@ class ImageUse:
         path: Where in the document.
         parameter: The parameter.
         sources: All that goes into it.
+        whole: Whether the input stands for all of them, not as one of a list.
     """
 
     path: str
     parameter: ImageInput
     sources: tuple[Reference, ...]
+    whole: bool = True
 
 
 @dataclass(slots=True)
@@ -94,18 +79,6 @@ class Graph:
 
     nodes: list[Node] = field(default_factory=list)
     images: dict[str, list[ImageUse]] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Entry:
-    number: int
-    id: str
-    path: str
-    component: Component
-    kind: Literal["tool", "input", "export", "unknown"] = "unknown"
-    tool: Tool | None = None
-    used: bool = False
-    refers: set[int] = field(default_factory=set)
 
 
 def graph_of(document: WorkflowDocument, tools: Mapping[str, Tool], problems: Problems, wording: Wording) -> Graph:
@@ -122,9 +95,9 @@ class _Builder:
         self._problems = problems
         self._wording = wording
         self._graph = Graph()
-        self._entries = list(_entries(document.components, tools, wording))
-        self._by_id: dict[str, _Entry] = {}
-        self._forward: list[tuple[str, _Entry, _Entry]] = []
+        self._entries = list(entries_of(document.components, tools, wording))
+        self._by_id: dict[str, Entry] = {}
+        self._forward: list[tuple[str, Entry, Entry]] = []
         declared = {name for name, wanted in document.inputs.items() if wanted.type == "image"}
         known = declared | {name for name in self._image_names() if name in document.inputs}
         self._declared_images = [name for name in document.inputs if name in known]
@@ -138,7 +111,11 @@ class _Builder:
             self._refuse_forward(path, entry, target)
         self._check_used()
         self._graph.nodes = [
-            Node(entry.number, entry.id, entry.path, entry.tool, _model(entry), *wired[entry.number])
+            Node(
+                *(entry.number, entry.id, entry.path, entry.tool, _model(entry)),
+                *wired[entry.number],
+                written=entry.component.written,
+            )
             for entry in self._entries
             if entry.tool is not None
         ]
@@ -157,13 +134,13 @@ class _Builder:
                     held = places(entry.component.settings.get(name))
                     yield from (each.reference.name for each in held if isinstance(each.reference, Reference))
 
-    def _name(self, entry: _Entry) -> None:
-        taken = self._by_id.setdefault(_folded(entry.id), entry)
+    def _name(self, entry: Entry) -> None:
+        taken = self._by_id.setdefault(folded(entry.id), entry)
         if taken is not entry:
             text = f"the id {shown(entry.id)} is that of {taken.path} too. Give each component an id of its own."
             self._problems.add(f"{entry.path}.id", text, got=entry.id)
 
-    def _check_type(self, entry: _Entry) -> None:
+    def _check_type(self, entry: Entry) -> None:
         last = entry is self._entries[-1]
         path = f"{entry.path}.{self._wording.type}"
         if entry.kind == "unknown":
@@ -176,17 +153,19 @@ class _Builder:
             entry.used = True
             self._problems.add(path, f"{entry.tool.id} makes {_made(entry.tool)}; it must be last.")
 
-    def _refuse_type(self, entry: _Entry, path: str) -> None:
+    def _refuse_type(self, entry: Entry, path: str) -> None:
         entry.used = True
+        if entry.number > 0:  # what takes its picture will be known once the name is right
+            self._entries[entry.number - 1].used = True
         wanted = entry.component.type
         allowed = sorted(self._tools) + ([INPUT, EXPORT] if self._wording.saved else [])
-        if _folded(wanted).startswith("wf-"):
+        if folded(wanted).startswith("wf-"):
             text = f"{shown(wanted)} is a workflow, and a workflow cannot hold another one. Use its steps instead."
             self._problems.add(path, text, got=wanted)
         else:
             self._problems.unknown(path, f"{shown(wanted)} is no tool.", wanted, allowed, what="Steps can be")
 
-    def _check_input(self, entry: _Entry, *, last: bool) -> None:
+    def _check_input(self, entry: Entry, *, last: bool) -> None:
         for name in entry.component.settings:
             if name != "field":
                 path = f"{entry.path}.settings.{name}"
@@ -196,7 +175,7 @@ class _Builder:
             text = "nothing is done with the picture. Add a tool after it."
             self._problems.add(f"{entry.path}.{self._wording.type}", text)
 
-    def _wired(self, entry: _Entry) -> tuple[dict[str, tuple[Reference, ...]], dict[str, Any]]:
+    def _wired(self, entry: Entry) -> tuple[dict[str, tuple[Reference, ...]], dict[str, Any]]:
         """What goes into the image parameters of a component, and its other settings."""
         settings = dict(entry.component.settings)
         images: dict[str, tuple[Reference, ...]] = {}
@@ -221,7 +200,7 @@ class _Builder:
                 self._problems.add(path, f"{text} Those are: {names or 'none'}.", got=str(place.reference))
         return images, settings
 
-    def _refuse_missing(self, entry: _Entry, parameter: ImageInput, path: str) -> None:
+    def _refuse_missing(self, entry: Entry, parameter: ImageInput, path: str) -> None:
         if self._wording.saved:
             text = "Give ${{ inputs.name }} or ${{ steps.id.image }}."
             self._problems.add(path, f"{parameter.name!r} is required: a picture beside the first one. {text}")
@@ -231,24 +210,27 @@ class _Builder:
         text = f"{shown_type} does not turn one image into one image; it also needs {parameter.name!r}."
         self._problems.add(path, f"{text} Save a workflow for that, or call it alone.", allowed=allowed)
 
-    def _filled(self, entry: _Entry, parameter: ImageInput, path: str) -> tuple[Reference, ...]:
+    def _filled(self, entry: Entry, parameter: ImageInput, path: str) -> tuple[Reference, ...]:
         """What goes where nothing is given: the result of the component before, else the first image input."""
         found = self._current(entry, parameter, path)
-        single = found is not None and not (found.kind == "inputs" and self._many(found.name, parameter))
-        if parameter.many and single and parameter.least > 1:
-            text = f"{parameter.name!r} needs at least {parameter.least} pictures."
-            hint = ' Give a list such as ["${{ inputs.first }}", "${{ steps.id.image }}"].' if self._wording.saved else ""
+        if found is not None and parameter.many and parameter.least > 1 and not self._many(found, whole=True):
+            text = f"{parameter.name!r} takes at least {parameter.least} pictures."
+            hint = (
+                ' Give a list such as ["${{ inputs.first }}", "${{ steps.id.image }}"].' if self._wording.saved else ""
+            )
             self._problems.add(path, f"{text}{hint}")
         elif found is not None and found.kind == "inputs":
             self._graph.images.setdefault(found.name, []).append(ImageUse(path, parameter, (found,)))
         return (found,) if found is not None else ()
 
-    def _many(self, name: str, parameter: ImageInput) -> bool:
-        """Whether an image input hands in a list."""
-        declared = self._document.inputs.get(name)
-        return declared.many if declared is not None else parameter.many
+    def _many(self, source: Reference, *, whole: bool) -> bool:
+        """Whether what goes into a list parameter is a list itself: an input declared so, or all that stands there."""
+        if source.kind == "steps":
+            return False
+        declared = self._document.inputs.get(source.name)
+        return declared.many if declared is not None else whole and self._wording.saved
 
-    def _current(self, entry: _Entry, parameter: ImageInput, path: str) -> Reference | None:
+    def _current(self, entry: Entry, parameter: ImageInput, path: str) -> Reference | None:
         if entry.number == 0:
             if self._declared_images:
                 return Reference("inputs", self._declared_images[0])
@@ -256,7 +238,7 @@ class _Builder:
         before = self._entries[entry.number - 1]
         return self._result_of(entry, before, parameter, path)
 
-    def _result_of(self, entry: _Entry, target: _Entry, parameter: ImageInput, path: str) -> Reference | None:
+    def _result_of(self, entry: Entry, target: Entry, parameter: ImageInput, path: str) -> Reference | None:
         """The picture of a component; None where there is none, which then is noted already."""
         entry.refers.add(target.number)
         target.used = True
@@ -265,20 +247,18 @@ class _Builder:
         if target.tool is None or target.tool.output != "image":
             return None
         if parameter.as_file:
-            reads = " or ".join(target.upper() for target in entry.tool.reads) if entry.tool is not None else ""
-            what = f"the {reads} file as it came" if reads else "the file as it came"
-            text = f"{parameter.name!r} takes {what}, not the result of a step. Refer to an input."
+            text = f"{parameter.name!r} takes a file as it came in, not the result of a step. Refer to an input."
             self._problems.add(path, text)
             return None
         return Reference("steps", target.id)
 
-    def _field_of(self, entry: _Entry) -> str:
+    def _field_of(self, entry: Entry) -> str:
         field = entry.component.settings.get("field")
         if field is None:
             return self._declared_images[0] if self._declared_images else "image"
         return str(field)
 
-    def _sources(self, entry: _Entry, parameter: ImageInput, value: Any) -> tuple[Reference, ...]:
+    def _sources(self, entry: Entry, parameter: ImageInput, value: Any) -> tuple[Reference, ...]:
         path = f"{entry.path}.settings.{parameter.name}"
         if isinstance(value, list) and not parameter.many:
             self._problems.add(path, f"{parameter.name!r} takes one picture, but got a list.")
@@ -289,8 +269,9 @@ class _Builder:
         sources = tuple(each for each in found if each is not None)
         for source, where in zip(found, numbered, strict=True):
             if source is not None and source.kind == "inputs":
-                self._graph.images.setdefault(source.name, []).append(ImageUse(where, parameter, sources))
-        if parameter.many and not any(s.kind == "inputs" and self._many(s.name, parameter) for s in sources):
+                use = ImageUse(where, parameter, sources, whole=not isinstance(value, list))
+                self._graph.images.setdefault(source.name, []).append(use)
+        if parameter.many and not any(self._many(each, whole=not isinstance(value, list)) for each in sources):
             self._check_count(parameter, len(listed), path)
         return sources
 
@@ -298,9 +279,11 @@ class _Builder:
         most = parameter.most if parameter.most is not None else count
         if not parameter.least <= count <= most:
             wanted = f"at least {parameter.least}" if count < parameter.least else f"at most {most}"
-            self._problems.add(path, f"{parameter.name!r} needs {wanted} pictures, but got {count}.", got=count)
+            hint = " An input that is declared with 'many': true is a list." if count < parameter.least else ""
+            text = f"{parameter.name!r} takes {wanted} pictures, but got {count}.{hint}"
+            self._problems.add(path, text, got=count)
 
-    def _source(self, entry: _Entry, parameter: ImageInput, value: Any, path: str) -> Reference | None:
+    def _source(self, entry: Entry, parameter: ImageInput, value: Any, path: str) -> Reference | None:
         found = list(places(value))
         if len(found) != 1 or not found[0].whole or isinstance(found[0].reference, Malformed):
             text = "a picture goes here: ${{ inputs.name }} or ${{ steps.id.image }}"
@@ -311,7 +294,7 @@ class _Builder:
         reference = found[0].reference
         if reference.kind == "inputs":
             return reference
-        target = self._by_id.get(_folded(reference.name))
+        target = self._by_id.get(folded(reference.name))
         if target is None:
             ids = [each.id for each in self._entries]
             text = f"there is no component {shown(reference.name)}."
@@ -324,7 +307,7 @@ class _Builder:
             return None
         return self._result_of(entry, target, parameter, path)
 
-    def _refuse_forward(self, path: str, entry: _Entry, target: _Entry) -> None:
+    def _refuse_forward(self, path: str, entry: Entry, target: Entry) -> None:
         if target is entry:
             self._problems.add(path, f"{shown(entry.id)} refers to itself. Refer to a component before it.")
             return
@@ -336,7 +319,7 @@ class _Builder:
             text = f"{shown(target.id)} comes later. Move {target.path} before {entry.path}."
             self._problems.add(path, text, got=target.id)
 
-    def _way(self, start: _Entry, end: _Entry, seen: frozenset[int] = frozenset()) -> list[_Entry]:
+    def _way(self, start: Entry, end: Entry, seen: frozenset[int] = frozenset()) -> list[Entry]:
         """The components from `start` to `end` by what they refer to; empty if none leads there."""
         if start is end:
             return [end]
@@ -355,40 +338,7 @@ class _Builder:
                 self._problems.add(entry.path, f"nobody uses the result of {shown(entry.id)}. {hint}")
 
 
-def _entries(components: Sequence[Component], tools: Mapping[str, Tool], wording: Wording) -> Iterator[_Entry]:
-    taken = {_folded(component.id) for component in components if component.id is not None}
-    for number, component in enumerate(components):
-        kind, tool = _kind(component.type, tools, wording)
-        identifier = component.id or _free(tool.id if kind == "tool" and tool else component.type, taken)
-        taken.add(_folded(identifier))
-        yield _Entry(number, identifier, f"{wording.components}[{number}]", component, kind, tool)
-
-
-def _free(wanted: str, taken: set[str]) -> str:
-    folded = _folded(wanted)
-    names = (folded if n == 1 else f"{folded}-{n}" for n in range(1, len(taken) + 2))
-    return next(name for name in names if name not in taken)
-
-
-def _kind(
-    type: str, tools: Mapping[str, Tool], wording: Wording
-) -> tuple[Literal["tool", "input", "export", "unknown"], Tool | None]:
-    wanted = _folded(type)
-    if wording.saved and wanted == INPUT:
-        return "input", None
-    if wording.saved and wanted == EXPORT:
-        return "export", tools["convert"]
-    tool = tools.get(wanted) or next((tool for tool in tools.values() if wanted in tool.aliases), None)
-    if tool is None or tool.expand is not None:
-        return "unknown", None
-    return "tool", tool
-
-
-def _folded(name: str) -> str:
-    return name.replace("_", "-").lower()
-
-
-def _model(entry: _Entry) -> type[Settings]:
+def _model(entry: Entry) -> type[Settings]:
     if entry.kind == EXPORT or entry.tool is None:
         return Export
     return entry.tool.settings

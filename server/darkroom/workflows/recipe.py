@@ -99,9 +99,11 @@ class _Component:
     id: str
     tool: Tool
     settings: dict[str, Any]
+    written: bool = False
 
     def to_wire(self) -> dict[str, Any]:
-        return {"id": self.id, "type": self.tool.id, "settings": self.settings}
+        written = {"written": True} if self.written else {}
+        return {"id": self.id, "type": self.tool.id, "settings": self.settings, **written}
 
     def wire_name(self, setting: str) -> str | None:
         """The published name of a setting that the component's tool has."""
@@ -120,10 +122,13 @@ class _Graph:
     _ids: Counter[str] = field(default_factory=Counter)
 
     def add(self, edit: Edit) -> None:
-        """Put the steps of one call behind those of the calls before."""
+        """Put the steps of one call behind those of the calls before, which left a file that this one read."""
         known: dict[str, str] = {}
         if self.components and edit.parent is not None:
+            self.components[-1].written = True
             known["input:0"] = f"{MARK} steps.{self.components[-1].id}.image }}}}"
+        elif not self.components and self._takes_one(edit):
+            known["input:0"] = self._input("image", {"type": "image"})
         for step in edit.steps:
             tool = self.tools.get(str(step["tool"]))
             if tool is None:
@@ -136,11 +141,11 @@ class _Graph:
                 for image in tool.inputs:
                     if image.name in images:
                         settings |= {image.name: self._given(image.name, image.many, images[image.name], known)}
-            component = _Component(self._unique(tool.name), tool, settings)
+            component = _Component(self._unique(tool.name), tool, settings, bool(step.get("written")))
             self.components.append(component)
             known[f"step:{step['id']}"] = f"{MARK} steps.{component.id}.image }}}}"
 
-    def _follows(self, tool: Tool, images: Mapping[str, Sequence[str]], known: dict[str, str]) -> bool:
+    def _follows(self, tool: Tool, images: Mapping[str, Sequence[str]], known: Mapping[str, str]) -> bool:
         """Whether a step takes nothing but the picture that a component is given anyway."""
         if not images:
             return True
@@ -148,18 +153,25 @@ class _Graph:
         if len(images) != 1 or required != [(name, False) for name in images]:
             return False
         ((ref,),) = images.values()
-        if not self.components and ref == "input:0":
-            known[ref] = self._input("image", {"type": "image"})
-            return True
-        return bool(self.components) and known.get(ref) == f"{MARK} steps.{self.components[-1].id}.image }}}}"
+        if not self.components:
+            return ref == "input:0"
+        return known.get(ref) == f"{MARK} steps.{self.components[-1].id}.image }}}}"
+
+    def _takes_one(self, edit: Edit) -> bool:
+        """Whether the first picture of a call went in by itself, not as one of a list."""
+        return any(
+            "input:0" in step["images"].get(image.name, ())
+            for step in edit.steps
+            for image in (self.tools[step["tool"]].inputs if step["tool"] in self.tools else ())
+            if not image.many
+        )
 
     def _given(self, name: str, many: bool, refs: Sequence[str], known: dict[str, str]) -> Any:
         if many and not any(ref in known for ref in refs):
             return self._input(name, {"type": "image", "many": True})
         for ref in refs:
             if ref not in known:
-                primary = ref == "input:0" and not self.components
-                known[ref] = self._input("image" if primary else name, {"type": "image"})
+                known[ref] = self._input(name, {"type": "image"})
         return [known[ref] for ref in refs] if many else known[refs[0]]
 
     def _input(self, name: str, says: dict[str, Any]) -> str:

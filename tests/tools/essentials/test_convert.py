@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from support.pictures import array_of, noise, picture, use
 
@@ -50,3 +51,42 @@ def test_wrong_settings_are_refused_with_what_is_allowed(asked: Any, words: str)
     with pytest.raises(InvalidSettings) as refused:
         convert.settings.parse(asked)
     assert words in refused.value.message
+
+
+def test_a_mode_settles_alpha_and_colour() -> None:
+    array = np.array([[[255, 0, 0, 255], [0, 0, 255, 0], [0, 255, 0, 128]]], np.uint8)
+    opaque = array_of(use(convert, picture(array), format="png", mode="RGB"))
+    assert opaque.tolist() == [[[255, 0, 0], [255, 255, 255], [127, 255, 127]]]
+    assert (array_of(use(convert, picture(array), format="webp", mode="RGBA")) == array).all()
+    added = array_of(use(convert, picture(array[:, :, :3]), format="png", mode="RGBA"))
+    assert (added == np.dstack([array[:, :, :3], np.full((1, 3), 255)])).all()
+    grey = use(convert, picture(array), format="png", mode="L")
+    assert (grey.pixels.bands, grey.pixels.interpretation, grey.has_alpha) == (1, "b-w", False)
+    assert array_of(grey).ravel()[1] == 255
+
+
+def test_a_mode_that_the_picture_has_already_leaves_its_file_alone() -> None:
+    for bands, mode in ((3, "RGB"), (4, "RGBA"), (1, "L")):
+        image = picture(noise(8, 6, bands))
+        assert use(convert, image, format="png", mode=mode).pixels is image.pixels
+
+
+def test_a_mode_goes_for_deep_grey_and_moving_pictures() -> None:
+    deep = picture(noise(6, 5, 2, np.uint16))
+    made = use(convert, deep, format="png", mode="RGBA")
+    assert (made.pixels.bands, made.pixels.format, made.pixels.interpretation) == (4, "ushort", "rgb16")
+    moving = picture(np.stack([noise(6, 5, 4), noise(6, 5, 4)]))
+    flat = use(convert, moving, format="gif", mode="L")
+    assert (flat.frames, flat.width, flat.height, flat.pixels.bands) == (2, 6, 5, 1)
+
+
+def test_alpha_is_not_forced_on_a_format_without() -> None:
+    image = picture(noise(4, 4, 3))
+    assert use(convert, image, format="jpeg", mode="RGBA").pixels.bands == 3
+
+
+def test_auto_keeps_the_format_and_takes_a_quality_where_that_has_one() -> None:
+    png, jpeg = picture(noise(4, 4, 3)), picture(noise(4, 4, 3), format="jpeg")
+    assert use(convert, png, format="auto", quality=30).encoding.quality is None
+    got = use(convert, jpeg, format="auto", quality=30)
+    assert (got.encoding.format, got.encoding.quality) == (None, 30)

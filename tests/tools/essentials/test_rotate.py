@@ -59,8 +59,8 @@ def test_the_same_flip_twice_changes_nothing(shape: tuple[int, int], flip: str, 
 def test_the_canvas_grows_to_hold_every_corner(width: int, height: int, angle: float) -> None:
     got = use(rotate, picture(gradient(width, height)), angle=angle)
     sine, cosine = abs(math.sin(math.radians(angle))), abs(math.cos(math.radians(angle)))
-    assert 0 <= got.width - (width * cosine + height * sine) + 1e-5 < 1
-    assert 0 <= got.height - (width * sine + height * cosine) + 1e-5 < 1
+    assert -1e-5 <= got.width - (width * cosine + height * sine) < 1
+    assert -1e-5 <= got.height - (width * sine + height * cosine) < 1
 
 
 @pytest.mark.parametrize("size", [(40, 40), (41, 30)])

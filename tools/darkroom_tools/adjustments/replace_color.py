@@ -12,6 +12,7 @@ from darkroom_tools.kit.color import Color, Rgba, ink, parse_color
 from darkroom_tools.kit.pixels import color_bands, masked, takes_alpha, white_level
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.native import np, pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 
 class ReplaceColor(Settings):
@@ -55,10 +56,18 @@ class ReplaceColor(Settings):
         return parse_color(self.target_color if other else self.replacement_color)
 
 
+def _shape(settings: ReplaceColor, shapes: Shapes) -> Shape:
+    (image,) = shapes["image"]
+    if not settings.make_transparent:
+        return image
+    return image.with_alpha() if image.takes_alpha else image.with_alpha().encoded_as("png")
+
+
 @tool(
     title="Replace Color",
     sequential=True,
     example={"targetColor": "#FFFFFF", "replacementColor": "#F4E8D0", "tolerance": 40},
+    shape=_shape,
 )
 def replace_color(image: Image, settings: ReplaceColor) -> Image:
     """Replace one colour and those like it by another, or by transparency.

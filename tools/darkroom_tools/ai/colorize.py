@@ -8,6 +8,7 @@ from darkroom_tools.base import Image, Run, Settings, tool
 from darkroom_tools.kit.colorizing import COLORIZE_MODELS, colorized, is_grey
 from darkroom_tools.kit.named_model import known_model, wanted_model
 from darkroom_tools.kit.pixels import first_frame
+from darkroom_tools.shape import still as still_shape
 
 OF_A_KIND: Final = {"ddcolor": ("ddcolor", "ddcolor-artistic"), "opencv": ("colorization-eccv16",)}
 """Names that stand for the first installed of several."""
@@ -31,7 +32,7 @@ class Colorize(Settings):
     """opencv: Zhang et al. 2016"""
 
 
-@tool(title="AI Colorization", models=COLORIZE_MODELS)
+@tool(title="AI Colorization", models=COLORIZE_MODELS, shape=still_shape)
 def colorize(image: Image, settings: Colorize, run: Run) -> Image:
     """Add plausible colours to a grey photo by a network; lightness stays.
 

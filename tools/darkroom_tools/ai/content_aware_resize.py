@@ -13,6 +13,7 @@ from darkroom_tools.kit.pixels import as_array, color_bands, frame_at, picture_o
 from darkroom_tools.kit.saliency import attention, small
 from darkroom_tools.kit.seams import carried_over, carve, energy_of
 from darkroom_tools.native import np, pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 WORKING_PIXELS: Final = 500_000
 """Seams are found on a picture of about this size; smaller ones are carved exactly."""
@@ -70,7 +71,14 @@ class ContentAwareResize(Settings):
         return self.width or width, self.height or height
 
 
-@tool(title="Content-Aware Resize", models=FACE_MODELS, example={"square": True})
+def _shape(settings: ContentAwareResize, shapes: Shapes) -> Shape:
+    (image,) = shapes["image"]
+    size = settings.size(image.width, image.height)
+    check_output(*size, image.frames)
+    return image.sized(*size)
+
+
+@tool(title="Content-Aware Resize", models=FACE_MODELS, example={"square": True}, shape=_shape)
 def content_aware_resize(image: Image, settings: ContentAwareResize, run: Run) -> Image:
     """Change the ratio by removing or adding background (seam carving), without cropping or squeezing subjects."""
     width, height = settings.size(image.width, image.height)

@@ -9,6 +9,7 @@ from darkroom_tools.kit.face_restore import RESTORE_MODELS, restored
 from darkroom_tools.kit.faces import FACE_MODELS, Face, find_faces
 from darkroom_tools.kit.named_model import known_model, wanted_model
 from darkroom_tools.kit.pixels import first_frame
+from darkroom_tools.shape import still as still_shape
 
 OF_A_KIND: Final = {"gfpgan": ("gfpgan-1.4", "gfpgan-1.3", "gfpgan-1.2")}
 """Names that stand for the first installed of several."""
@@ -44,7 +45,7 @@ class EnhanceFaces(Settings):
     """Only the one nearest the middle"""
 
 
-@tool(title="Face Enhancement", models=(*RESTORE_MODELS, *FACE_MODELS))
+@tool(title="Face Enhancement", models=(*RESTORE_MODELS, *FACE_MODELS), shape=still_shape)
 def enhance_faces(image: Image, settings: EnhanceFaces, run: Run) -> Image:
     """Restore blurred or damaged faces by a network.
 

@@ -14,6 +14,8 @@ from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.kit.wanted_format import written_as
 from darkroom_tools.models import missing
 from darkroom_tools.native import np, pyvips
+from darkroom_tools.shape import Shape, Shapes
+from darkroom_tools.shape import still as still_shape
 
 MOST_CHARACTERS: Final = 2_000_000
 MOST_PIXELS: Final = 100_000_000
@@ -54,7 +56,13 @@ class EraseObject(Settings):
     """Of the file"""
 
 
-@tool(title="Object Eraser", models=INPAINT_MODELS, example={"maskData": DISC})
+def _shape(settings: EraseObject, shapes: Shapes) -> Shape:
+    if "mask" not in shapes and settings.mask_data is None:
+        raise _without_mask()
+    return still_shape(settings, shapes).encoded_as(settings.format)
+
+
+@tool(title="Object Eraser", models=INPAINT_MODELS, example={"maskData": DISC}, shape=_shape)
 def erase_object(image: Image, settings: EraseObject, run: Run, mask: Image | None = None) -> Image:
     """Erase what a mask covers (white) and fill the gap from its surroundings.
 
@@ -91,15 +99,19 @@ def _command() -> str:
     return str(missing(INPAINT_MODELS[0]).details["command"])
 
 
+def _without_mask() -> InvalidSettings:
+    return InvalidSettings(
+        "Say what to erase: hand in 'mask', a picture that is white there, or 'maskData', such a PNG in base64.",
+        field="mask",
+    )
+
+
 def _mask(settings: EraseObject, given: Image | None) -> "pyvips.Image":
     """The mask as a picture of any kind and size."""
     if given is not None:
         return first_frame(given).pixels
     if settings.mask_data is None:
-        raise InvalidSettings(
-            "Say what to erase: hand in 'mask', a picture that is white there, or 'maskData', such a PNG in base64.",
-            field="mask",
-        )
+        raise _without_mask()
     try:
         data = base64.b64decode(settings.mask_data.rpartition(",")[2], validate=True)
         if not data.startswith(LEADING_BYTES):

@@ -11,6 +11,7 @@ from darkroom_tools.kit.pixels import first_frame
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.kit.wanted_format import LOSSY
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 USUAL_COLOR = 30
 USUAL_DETAIL = 50
@@ -74,7 +75,11 @@ class NoiseRemoval(Settings):
         return kept / 100 if self.preserve_detail else 0.0
 
 
-@tool(title="Noise Removal", models=DENOISE_MODELS, example={"quality": "fast"})
+def _shape(settings: NoiseRemoval, shapes: Shapes) -> Shape:
+    return shapes["image"][0].encoded_as(settings.format)
+
+
+@tool(title="Noise Removal", models=DENOISE_MODELS, example={"quality": "fast"}, shape=_shape)
 def noise_removal(image: Image, settings: NoiseRemoval, run: Run) -> Image:
     """Remove grain and colour noise, as much as is measured in the picture.
 

@@ -10,7 +10,6 @@ from pydantic import AfterValidator, Field, model_validator
 from darkroom_tools.base import Image, Run, Settings, tool
 from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.kit.color import CheckedColor
-from darkroom_tools.kit.density import pixels_of
 from darkroom_tools.kit.passports import CUSTOM, PassportSpec, custom_spec, find_spec, print_sizes
 from darkroom_tools.kit.pixels import first_frame
 from darkroom_tools.kit.portrait import Landmarks, Placement, placed
@@ -19,6 +18,8 @@ from darkroom_tools.kit.portrait_search import Portrait, find_portrait
 from darkroom_tools.kit.print_sheet import DENSITY, QUALITY, Grid, best_grid, printed
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.models import cards_for
+from darkroom_tools.shape import Shape, Shapes
+from darkroom_tools.shape import still as still_shape
 
 KILOBYTE = 1024
 LEVEL = 4.0
@@ -103,15 +104,27 @@ class _Job(NamedTuple):
     def placement(self, dpi: int) -> Placement:
         """Where the photo is in the picture, at a number of pixels an inch."""
         spec, wanted = self.spec, self.settings
-        size = pixels_of(spec.width_mm, dpi), pixels_of(spec.height_mm, dpi)
+        size = spec.pixels(dpi)
         head = spec.head_ratio * wanted.zoom
         shift = wanted.adjust_x, wanted.adjust_y
         return placed(self.portrait.landmarks, *size, head, spec.eye_from_bottom, shift)
 
 
+def _shape(settings: PassportPhoto, shapes: Shapes) -> Shape | list[Shape]:
+    photo = still_shape(settings, shapes)
+    if settings.landmarks is not None:
+        Landmarks.from_wire(settings.landmarks, photo.width, photo.height)
+    grid = _grid(settings.spec, settings)
+    photo = photo.sized(*settings.spec.pixels(settings.dpi)).with_alpha(False)
+    if photo.wanted is None and not photo.formats:
+        photo = photo.encoded_as("jpeg")
+    return photo if grid is None else [photo, photo.sized(grid.width, grid.height).encoded_as("jpeg")]
+
+
 @tool(
     title="Passport Photo",
     models=MODELS,
+    shape=_shape,
     example={
         "country": "DE",
         "landmarks": {"leftEye": [0.42, 0.4], "rightEye": [0.58, 0.4], "chin": [0.5, 0.62], "crown": [0.5, 0.2]},
@@ -159,9 +172,8 @@ def _grid(spec: PassportSpec, settings: PassportPhoto) -> Grid | None:
     """
     if settings.print_layout == "none":
         return None
-    size = pixels_of(spec.width_mm, DENSITY), pixels_of(spec.height_mm, DENSITY)
     paper = print_sizes()[settings.print_layout]
-    grid = best_grid(paper, *size)
+    grid = best_grid(paper, *spec.pixels(DENSITY))
     if not grid.copies:
         raise InvalidSettings(
             f"A photo of {spec.width_mm:g}×{spec.height_mm:g} mm is larger than the paper of {paper[0]:g}×{paper[1]:g} "
@@ -194,8 +206,8 @@ def _facts(still: Image, room: Studio, job: _Job) -> dict[str, Any]:
     return {
         "method": job.portrait.method,
         "dimensions": {
-            "widthPx": pixels_of(spec.width_mm, settings.dpi),
-            "heightPx": pixels_of(spec.height_mm, settings.dpi),
+            "widthPx": spec.pixels(settings.dpi)[0],
+            "heightPx": spec.pixels(settings.dpi)[1],
             "widthMm": spec.width_mm,
             "heightMm": spec.height_mm,
             "dpi": settings.dpi,

@@ -13,6 +13,8 @@ from darkroom_tools.kit.red_eye import corrected, red_pupil
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.kit.wanted_format import written_as
 from darkroom_tools.native import np
+from darkroom_tools.shape import Shape, Shapes
+from darkroom_tools.shape import still as still_shape
 
 FACE_SENSITIVITY = 0.7
 """A face that is none has no red pupils, so more may be looked at."""
@@ -36,7 +38,11 @@ class RedEyeRemoval(Settings):
     """Of the file"""
 
 
-@tool(title="Red Eye Removal", models=FACE_MODELS)
+def _shape(settings: RedEyeRemoval, shapes: Shapes) -> Shape:
+    return still_shape(settings, shapes).encoded_as(settings.format)
+
+
+@tool(title="Red Eye Removal", models=FACE_MODELS, shape=_shape)
 def red_eye_removal(image: Image, settings: RedEyeRemoval, run: Run) -> Image:
     """Take the red of a flash out of the pupils of faces that look towards the camera."""
     still = first_frame(image)

@@ -13,6 +13,8 @@ from darkroom_tools.kit.pixels import color_bands, first_frame, masked, takes_al
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.models import cards_for
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
+from darkroom_tools.shape import still as still_shape
 
 USUAL = 50.0
 """Percent of blur or shadow where only its switch is given."""
@@ -109,7 +111,15 @@ class RemoveBackground(Settings):
         return bool({"alpha_matting_foreground", "alpha_matting_background"} & self.model_fields_set)
 
 
-@tool(title="Remove Background", models=CUTOUT_MODELS)
+def _shape(settings: RemoveBackground, shapes: Shapes) -> Shape:
+    cut = still_shape(settings, shapes)
+    if settings.return_mask:
+        return cut.with_alpha(False).encoded_as("png")
+    cut = cut.with_alpha(_backdrop(settings, given="backgroundImage" in shapes) is None)
+    return cut.encoded_as("png") if _needs_png(cut.alpha, cut.takes_alpha, cut.format) else cut
+
+
+@tool(title="Remove Background", models=CUTOUT_MODELS, shape=_shape)
 def remove_background(
     image: Image, settings: RemoveBackground, run: Run, background_image: Image | None = None
 ) -> Image:
@@ -150,9 +160,9 @@ def _placed(
     pixels: "pyvips.Image", mask: "pyvips.Image", settings: RemoveBackground, other: Image | None
 ) -> "pyvips.Image":
     """The subject before its backdrop; with alpha where there is none."""
-    kind = settings.background_type or _inferred(settings, other)
+    kind = _backdrop(settings, given=other is not None)
     behind: pyvips.Image | None = None
-    if kind == "color" and settings.background_color not in (None, "transparent"):
+    if kind == "color":
         behind = backdrop.plain(pixels, str(settings.background_color))
     elif kind == "gradient" and settings.gradient_color1 and settings.gradient_color2:
         behind = backdrop.gradient(pixels, settings.gradient_color1, settings.gradient_color2, settings.gradient_angle)
@@ -167,18 +177,27 @@ def _placed(
     return masked(pixels, mask) if behind is None else backdrop.composed(pixels, mask, behind)
 
 
-def _inferred(settings: RemoveBackground, other: Image | None) -> str:
-    if other is not None:
-        return "image"
-    if settings.gradient_color1 and settings.gradient_color2:
-        return "gradient"
-    if settings.background_color is not None:
-        return "color"
-    return "transparent" if settings.blur is None else "blur"
+def _backdrop(settings: RemoveBackground, *, given: bool) -> str | None:
+    """What stands behind the subject, None for nothing; `given` if there is another picture for it."""
+    possible = {
+        "image": given,
+        "gradient": bool(settings.gradient_color1 and settings.gradient_color2),
+        "color": settings.background_color is not None,
+        "blur": settings.blur is not None,
+    }
+    kind: str | None = settings.background_type
+    if kind is None:
+        kind = next((name for name, has in possible.items() if has), None)
+    clear = kind == "color" and settings.background_color == "transparent"
+    return kind if kind is not None and possible.get(kind) and not clear else None
 
 
 def _finished(image: Image) -> Image:
     """To be written in a format that keeps the alpha."""
-    if image.has_alpha and not takes_alpha(image) or image.source.format == "gif":
-        return image.encode_as(format="png")
-    return image
+    needed = _needs_png(image.has_alpha, takes_alpha(image), image.source.format)
+    return image.encode_as(format="png") if needed else image
+
+
+def _needs_png(alpha: bool, takes_alpha: bool, format: str) -> bool:
+    """Whether the alpha is lost in the format of the result, or edges in the two levels of a GIF's."""
+    return (alpha and not takes_alpha) or format == "gif"

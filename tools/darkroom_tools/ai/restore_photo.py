@@ -21,6 +21,7 @@ from darkroom_tools.kit.tone import apply_point_steps
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.models import missing
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import still as still_shape
 
 FACE_STRENGTH: Final = 0.8
 """How much of a restored face is put in."""
@@ -88,6 +89,7 @@ class _Restoration:
     title="Photo Restoration",
     models=(*RESTORE_MODELS, *FACE_MODELS, *INPAINT_MODELS, *DENOISE_MODELS, *COLORIZE_MODELS),
     example={"mode": "light"},
+    shape=still_shape,
 )
 def restore_photo(image: Image, settings: RestorePhoto, run: Run) -> Image:
     """Repair an old photo: scratches, faces, grain, faded tones, colour.

@@ -10,13 +10,13 @@ from darkroom_tools.base import Image, Run, Settings, tool
 from darkroom_tools.kit import saliency
 from darkroom_tools.kit.color import CheckedColor, ink, parse_color
 from darkroom_tools.kit.crop_box import Region, around, grown, held, portrait, together
-from darkroom_tools.kit.faces import find_faces
+from darkroom_tools.kit.faces import FACE_MODELS, find_faces
 from darkroom_tools.kit.geometry import MAX_SIDE, Box, check_output, largest_box, rounded
-from darkroom_tools.kit.pixels import first_frame, premultiplied, resized, takes_alpha, white_level
+from darkroom_tools.kit.pixels import cut_out, first_frame, premultiplied, resized, takes_alpha, white_level
 from darkroom_tools.kit.trimming import find_content
 from darkroom_tools.kit.unpublished import Unpublished
-from darkroom_tools.models import cards_for
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 Side = Annotated[int, Field(ge=1)]
 
@@ -81,7 +81,17 @@ class _Kept:
     warning: str | None = None
 
 
-@tool(title="Smart Crop", models=tuple(card.id for card in cards_for("faces")), example={"width": 300, "height": 300})
+def _shape(settings: SmartCrop, shapes: Shapes) -> Shape:
+    (image,) = shapes["image"]
+    across, down = _asked(settings) if settings.mode == "trim" else (settings.width, settings.height)
+    if across and down:
+        check_output(across, down, image.frames)
+        return image.sized(across, down)
+    most = MAX_SIDE if across or down else max(image.width, image.height) if settings.pad_to_square else 0
+    return replace(image.sized(across or most or image.width, down or most or image.height), exact=False)
+
+
+@tool(title="Smart Crop", models=FACE_MODELS, example={"width": 300, "height": 300}, shape=_shape)
 def smart_crop(image: Image, settings: SmartCrop, run: Run) -> Image:
     """Crop to an exact size around the subject or faces, or trim plain borders.
 
@@ -98,7 +108,7 @@ def smart_crop(image: Image, settings: SmartCrop, run: Run) -> Image:
     if kept.box.width < settings.width or kept.box.height < settings.height:
         image = image.warn(f"The kept {kept.box.width}×{kept.box.height} pixels were enlarged.")
     run.progress(0.9, "cropping")
-    return _told(_scaled(image, kept.box, settings.width, settings.height), kept)
+    return _told(cut_out(image, kept.box, settings.width, settings.height), kept)
 
 
 def _told(image: Image, kept: _Kept) -> Image:
@@ -182,23 +192,6 @@ def _at(still: Image, left: float, top: float, size: tuple[int, int]) -> Box:
     return Box(max(0, min(rounded(left), most[0])), max(0, min(rounded(top), most[1])), *size)
 
 
-def _scaled(image: Image, box: Box, width: int, height: int) -> Image:
-    """The box at exactly that size; decoded no larger than needed."""
-    scale = max(width / box.width, height / box.height)
-    source = replace(image, pixels=image.reduced(scale)) if scale < 1 else image
-    across, down = source.width / image.width, source.height / image.height
-    wide = max(1, min(source.width, rounded(box.width * across)))
-    high = max(1, min(source.height, rounded(box.height * down)))
-    left = min(rounded(box.left * across), source.width - wide)
-    top = min(rounded(box.top * down), source.height - high)
-
-    def change(frame: "pyvips.Image") -> "pyvips.Image":
-        cut = frame.crop(left, top, wide, high)
-        return cut if (wide, high) == (width, height) else premultiplied(cut, lambda p: resized(p, width, height))
-
-    return source.map_frames(change)
-
-
 def _trimmed(image: Image, settings: SmartCrop) -> Image:
     """The picture without its border; on a canvas where one is asked for."""
     content = find_content(image, settings.threshold)
@@ -213,18 +206,24 @@ def _trimmed(image: Image, settings: SmartCrop) -> Image:
     check_output(*canvas, image.frames)
     if inner[0] > kept.box.width or inner[1] > kept.box.height:
         image = image.warn(f"The kept {kept.box.width}×{kept.box.height} pixels were enlarged.")
-    made = _scaled(image, kept.box, *inner)
+    made = cut_out(image, kept.box, *inner)
     return _told(_on_canvas(made, canvas, settings), kept)
+
+
+def _asked(settings: SmartCrop) -> tuple[int | None, int | None]:
+    """Width and height of the result of mode trim as far as settings say."""
+    if settings.target_size:
+        return settings.target_size, settings.target_size
+    across = settings.width if "width" in settings.model_fields_set else None
+    down = settings.height if "height" in settings.model_fields_set else None
+    return (across or down, down or across) if settings.pad_to_square else (across, down)
 
 
 def _canvas(box: Box, settings: SmartCrop) -> tuple[tuple[int, int], tuple[int, int]]:
     """Size of the result of mode trim, and of the content in it."""
-    across = settings.width if "width" in settings.model_fields_set else None
-    down = settings.height if "height" in settings.model_fields_set else None
-    if settings.target_size:
-        across = down = settings.target_size
-    elif settings.pad_to_square and not (across and down):
-        across = down = across or down or max(box.width, box.height)
+    across, down = _asked(settings)
+    if settings.pad_to_square and not (across or down):
+        across = down = max(box.width, box.height)
     if not (across or down):
         return (box.width, box.height), (box.width, box.height)
     scale = min(across / box.width if across else MAX_SIDE, down / box.height if down else MAX_SIDE)

@@ -19,6 +19,7 @@ from darkroom_tools.kit.tiles import run_tiled
 from darkroom_tools.kit.wanted_format import written_as
 from darkroom_tools.models import Card, card, cards_for, missing
 from darkroom_tools.native import np, pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 UPSCALERS = tuple(card.id for card in cards_for("upscale"))
 HELPERS = tuple(card.id for task in ("denoise", "faces", "face-restore") for card in cards_for(task))
@@ -76,7 +77,14 @@ class _Work:
             self.warnings.append(text)
 
 
-@tool(title="Image Upscaling", models=(*UPSCALERS, *HELPERS), example={"scale": 2})
+def _shape(settings: Upscale, shapes: Shapes) -> Shape:
+    (image,) = shapes["image"]
+    size = image.width * settings.scale, image.height * settings.scale
+    check_output(*size, image.frames)
+    return image.sized(*size).encoded_as(settings.format)
+
+
+@tool(title="Image Upscaling", models=(*UPSCALERS, *HELPERS), example={"scale": 2}, shape=_shape)
 def upscale(image: Image, settings: Upscale, run: Run) -> Image:
     """Enlarge 2 or 4 times with more detail than resize.
 

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from darkroom_tools.base import Format, Image, Settings, tool
+from darkroom_tools.shape import Shape, Shapes
 
 KILOBYTE = 1024
 
@@ -34,7 +35,11 @@ class Compress(Settings):
         return self
 
 
-@tool(title="Compress", sequential=True, example={"quality": 70})
+def _shape(settings: Compress, shapes: Shapes) -> Shape:
+    return shapes["image"][0].encoded_as(settings.format or "original")
+
+
+@tool(title="Compress", sequential=True, example={"quality": 70}, shape=_shape)
 def compress(image: Image, settings: Compress) -> Image:
     """Make the file smaller: by quality, or at the best quality that fits a size."""
     if settings.format is not None:

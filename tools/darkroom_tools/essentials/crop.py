@@ -10,6 +10,7 @@ from darkroom_tools.errors import ProcessingFailed
 from darkroom_tools.kit.geometry import Box, largest_box, rounded
 from darkroom_tools.kit.pixels import masked, rounded_mask, takes_alpha
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 Offset = Annotated[float, Field(ge=0)]
 Length = Annotated[float, Field(gt=0)]
@@ -59,10 +60,19 @@ class Crop(Settings):
         return self
 
 
-@tool(title="Crop", sequential=True, example={"aspectRatio": "1:1"})
+def _shape(settings: Crop, shapes: Shapes) -> Shape:
+    (image,) = shapes["image"]
+    box = _box(image, settings)
+    cut = image.sized(box.width, box.height)
+    if settings.shape == "rectangle":
+        return cut
+    return cut.with_alpha() if image.takes_alpha else cut.with_alpha().encoded_as("png")
+
+
+@tool(title="Crop", sequential=True, example={"aspectRatio": "1:1"}, shape=_shape)
 def crop(image: Image, settings: Crop) -> Image:
     """Cut out a box, circle or rounded box."""
-    box = _in_ratio(_box(image, settings), settings.aspect_ratio)
+    box = _box(image, settings)
     if settings.shape == "rectangle":
         return image.map_frames(lambda frame: frame.crop(*box))
     half_width, half_height = box.width / 2, box.height / 2
@@ -83,8 +93,8 @@ def crop(image: Image, settings: Crop) -> Image:
     )
 
 
-def _box(image: Image, settings: Crop) -> Box:
-    """The box in pixels.
+def _box(image: Image | Shape, settings: Crop) -> Box:
+    """The box in pixels, in the wanted ratio.
 
     Raises:
         ProcessingFailed: It is not wholly inside the picture.
@@ -99,7 +109,7 @@ def _box(image: Image, settings: Crop) -> Box:
             width=image.width,
             height=image.height,
         )
-    return Box(left, top, width, height)
+    return _in_ratio(Box(left, top, width, height), settings.aspect_ratio)
 
 
 def _span(start: float | None, length: float | None, whole: int, percent: bool) -> tuple[int, int]:

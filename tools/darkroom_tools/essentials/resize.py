@@ -11,6 +11,7 @@ from darkroom_tools.kit.geometry import MAX_SIDE, check_output, proportional, ro
 from darkroom_tools.kit.pixels import premultiplied, resized, takes_alpha, white_level, with_alpha
 from darkroom_tools.kit.presets import social_preset
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
@@ -71,29 +72,55 @@ class _Layout(NamedTuple):
     scaled: tuple[int, int]
     canvas: tuple[int, int]
 
+    @property
+    def pads(self) -> bool:
+        """Whether the canvas is larger than the picture."""
+        return self.canvas[0] > self.scaled[0] or self.canvas[1] > self.scaled[1]
 
-@tool(title="Resize", sequential=True, example={"width": 800, "fit": "inside", "withoutEnlargement": True})
+
+def _shape(settings: Resize, shapes: Shapes) -> Shape:
+    (image,) = shapes["image"]
+    layout = _checked_layout(image, settings)
+    return image.sized(*layout.canvas).with_alpha(image.alpha or (layout.pads and image.takes_alpha))
+
+
+@tool(
+    title="Resize",
+    sequential=True,
+    example={"width": 800, "fit": "inside", "withoutEnlargement": True},
+    shape=_shape,
+)
 def resize(image: Image, settings: Resize) -> Image:
     """Scale a picture to a box, a percentage or a social media preset."""
-    layout = _layout(image.width, image.height, settings)
-    check_output(*layout.canvas, image.frames)
+    layout = _checked_layout(image, settings)
     width, height = layout.scaled
-    if max(width, height) > MOST_ON_THE_WAY:
-        raise ProcessingFailed(
-            f"A picture of {image.width}×{image.height} pixels is too thin to cover that box. Use fit 'contain'."
-        )
     if layout.scaled == layout.canvas == (image.width, image.height):
         return image
     scale = max(width / image.width, height / image.height)
     source = replace(image, pixels=image.reduced(scale)) if scale < 1 else image
-    pad = layout.canvas[0] > width or layout.canvas[1] > height
-    transparent = pad and takes_alpha(image)
+    transparent = layout.pads and takes_alpha(image)
 
     def change(frame: "pyvips.Image") -> "pyvips.Image":
         scaled = _scale(frame, width, height)
         return _place(with_alpha(scaled) if transparent else scaled, *layout.canvas)
 
     return source.map_frames(change)
+
+
+def _checked_layout(image: Image | Shape, settings: Resize) -> _Layout:
+    """Where the pixels of a frame go.
+
+    Raises:
+        OutputTooLarge: The result would be over the limits.
+        ProcessingFailed: On the way to it the picture would be longer than can be worked with.
+    """
+    layout = _layout(image.width, image.height, settings)
+    check_output(*layout.canvas, image.frames)
+    if max(layout.scaled) > MOST_ON_THE_WAY:
+        raise ProcessingFailed(
+            f"A picture of {image.width}×{image.height} pixels is too thin to cover that box. Use fit 'contain'."
+        )
+    return layout
 
 
 def _layout(width: int, height: int, settings: Resize) -> _Layout:

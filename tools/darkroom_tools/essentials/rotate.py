@@ -5,10 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from darkroom_tools.base import Image, Settings, tool
-from darkroom_tools.kit.color import AlphaColor, ink, parse_color
+from darkroom_tools.kit.color import AlphaColor, Rgba, ink, parse_color
 from darkroom_tools.kit.geometry import check_output, turned_size
 from darkroom_tools.kit.pixels import takes_alpha, turn, white_level, with_alpha
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 FLIPS = {(False, False): "none", (True, False): "horizontal", (False, True): "vertical", (True, True): "both"}
 
@@ -40,12 +41,19 @@ class Rotate(Settings):
         return rest
 
 
-@tool(title="Rotate & Flip", example={"angle": 90})
+def _shape(settings: Rotate, shapes: Shapes) -> Shape:
+    (image,) = shapes["image"]
+    size = turned_size(image.width, image.height, settings.angle)
+    check_output(*size, image.frames)
+    clear = settings.angle % 90 > 0 and _corners(settings, clear=image.takes_alpha).alpha < 255
+    return image.sized(*size).with_alpha(image.alpha or clear)
+
+
+@tool(title="Rotate & Flip", example={"angle": 90}, shape=_shape)
 def rotate(image: Image, settings: Rotate) -> Image:
     """Turn a picture by any angle, enlarging the canvas if needed, or mirror it."""
     check_output(*turned_size(image.width, image.height, settings.angle), image.frames)
-    transparent = settings.background is None and takes_alpha(image)
-    color = parse_color(settings.background or ("#00000000" if transparent else "#FFFFFF"))
+    color = _corners(settings, clear=takes_alpha(image))
 
     def change(frame: "pyvips.Image") -> "pyvips.Image":
         if settings.angle % 90:
@@ -59,3 +67,8 @@ def rotate(image: Image, settings: Rotate) -> Image:
         return frame.flipver() if settings.flip in ("vertical", "both") else frame
 
     return image.map_frames(change)
+
+
+def _corners(settings: Rotate, *, clear: bool) -> Rgba:
+    """The colour of new corners; `clear` where they may be transparent."""
+    return parse_color(settings.background or ("#00000000" if clear else "#FFFFFF"))

@@ -1,5 +1,6 @@
 """GIF Tools."""
 
+from dataclasses import replace
 from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -7,25 +8,21 @@ from pydantic import Field, model_validator
 from darkroom_tools.base import Archive, Entry, File, Image, Run, Settings, tool
 from darkroom_tools.errors import ProcessingFailed
 from darkroom_tools.image import Palette
-from darkroom_tools.kit.animation import file_of, retimed, reversed_file
 from darkroom_tools.kit.caption import CaptionPosition, caption
 from darkroom_tools.kit.color import Color
-from darkroom_tools.kit.frames import animation_facts, backwards, delays_of, loop_of, timed
+from darkroom_tools.kit.frames import timed
 from darkroom_tools.kit.geometry import MAX_SIDE, check_output, proportional, rounded
-from darkroom_tools.kit.metadata.changes import Strip
-from darkroom_tools.kit.metadata.rewrite import rewrite
 from darkroom_tools.kit.pixels import frame_at, premultiplied, resized, turn
+from darkroom_tools.kit.playing import AS_THEY_ARE, played_backwards, played_faster, told
 from darkroom_tools.kit.text import FontName, has_ink
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 Action = Literal["resize", "rotate", "add-text", "optimize", "reverse", "speed", "extract-frames"]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 FrameNumber = Annotated[int, Field(ge=0)]
 
-SHORTEST_DELAY: Final = 20
-# Frames that only move keep their colours: a frame of a GIF rarely has more than fit into a palette of its own.
-AS_THEY_ARE: Final = Palette(effort=4, dither=0, tolerance=0)
 # What the eye does not see between two frames, and which saves a tenth of the file.
 UNSEEN: Final = 8
 
@@ -100,73 +97,45 @@ class GifTools(Settings):
         return self
 
 
-@tool(title="GIF Tools", example={"action": "rotate", "angle": 90})
+def _shape(settings: GifTools, shapes: Shapes) -> Shape:
+    (image,) = shapes["image"]
+    if settings.action == "extract-frames":
+        first, last = _extent(image, settings)
+        if settings.extract_mode != "single":
+            return Shape(0, 0, format="zip", files=last - first + 1)
+        return replace(image, frames=1).encoded_as(settings.extract_format)
+    _check_moving(image, settings)
+    if settings.action == "resize":
+        return image.sized(*_size(image, settings))
+    lies = settings.action == "rotate" and settings.angle in (90, 270)
+    return image.sized(image.height, image.width) if lies else image
+
+
+@tool(title="GIF Tools", example={"action": "rotate", "angle": 90}, shape=_shape)
 def gif_tools(image: Image, settings: GifTools, run: Run) -> Image | File | Archive:
     """Resize, optimize, reverse, retime, split, rotate or caption an animated GIF or WebP."""
     if settings.action == "extract-frames":
         return _extracted(image, settings, run)
+    _check_moving(image, settings)
     if settings.action == "speed":
-        return _retimed(image, settings)
+        return played_faster(image, settings.speed_factor, settings.loop)
     if settings.action == "reverse":
-        return _reversed(image, settings)
+        return played_backwards(image, settings.loop)
     change = {"optimize": _optimized, "rotate": _rotated, "add-text": _captioned, "resize": _resized}[settings.action]
-    return _told(timed(change(image, settings), loop=settings.loop))
+    return told(timed(change(image, settings), loop=settings.loop))
 
 
-def _told(image: Image) -> Image:
-    """The picture with the facts of its animation."""
-    return image.with_facts(**animation_facts(delays_of(image), loop_of(image)))
-
-
-def _check_moving(image: Image, what: str) -> None:
-    if image.frames == 1:
+def _check_moving(image: Image | Shape, settings: GifTools) -> None:
+    what = {"speed": "speed", "reverse": "order of frames"}.get(settings.action)
+    if what is not None and image.frames == 1:
         raise ProcessingFailed(f"The picture is a still, so it has no {what}. Send an animated GIF or WebP.")
-
-
-def _as_file(image: Image, data: bytes, delays: list[int], loop: int | None) -> File:
-    format = image.source.format
-    clean = rewrite(data, format, (Strip(),))
-    sizes = {"originalSize": image.source.bytes, "processedSize": len(clean.data)}
-    facts = {**animation_facts(delays, loop_of(image) if loop is None else loop), **sizes}
-    kept, removed = sorted(clean.before & clean.after), sorted(clean.before - clean.after)
-    return File(clean.data, f"image/{format}", format, facts, (), tuple(kept), tuple(removed))
-
-
-def _retimed(image: Image, settings: GifTools) -> Image | File:
-    _check_moving(image, "speed")
-    unit = 10 if (image.encoding.format or image.source.format) == "gif" else 1
-    fastest = SHORTEST_DELAY // unit
-    delays = [unit * max(fastest, rounded(delay / settings.speed_factor / unit)) for delay in delays_of(image)]
-    data = file_of(image)
-    changed = retimed(data, image.source.format, delays, settings.loop) if data is not None else None
-    if changed is not None:
-        return _as_file(image, changed, delays, settings.loop)
-    return _told(timed(image, delays=delays, loop=settings.loop).encode_as(palette=AS_THEY_ARE))
-
-
-def _reversed(image: Image, settings: GifTools) -> Image | File:
-    _check_moving(image, "order of frames")
-    delays = delays_of(image)[::-1]
-    data = file_of(image)
-    changed = reversed_file(data, image.source.format) if data is not None else None
-    if changed is not None and settings.loop is not None:
-        changed = retimed(changed, image.source.format, delays, settings.loop)
-    if changed is not None:
-        return _as_file(image, changed, delays, settings.loop)
-    return _told(timed(backwards(image), loop=settings.loop).encode_as(palette=AS_THEY_ARE))
 
 
 def _extracted(image: Image, settings: GifTools, run: Run) -> Image | Archive:
     still = image.encode_as(format=settings.extract_format, quality=None, target_bytes=None)
+    first, last = _extent(image, settings)
     if settings.extract_mode == "single":
-        _check_frame(image, "frameNumber", settings.frame_number)
-        return frame_at(still, settings.frame_number).with_facts(frames=image.frames, frame=settings.frame_number)
-    first, last = 0, image.frames - 1
-    if settings.extract_mode == "range":
-        first = settings.frame_start
-        last = last if settings.frame_end is None else settings.frame_end
-        _check_frame(image, "frameStart", first)
-        _check_frame(image, "frameEnd", last)
+        return frame_at(still, first).with_facts(frames=image.frames, frame=first)
 
     def read(number: int) -> bytes:
         run.progress((number - first) / (last - first + 1), f"Frame {number + 1}")
@@ -179,7 +148,25 @@ def _extracted(image: Image, settings: GifTools, run: Run) -> Image | Archive:
     return Archive(entries, {"frames": image.frames, "extracted": len(entries)})
 
 
-def _check_frame(image: Image, name: str, number: int) -> None:
+def _extent(image: Image | Shape, settings: GifTools) -> tuple[int, int]:
+    """First and last frame that are extracted.
+
+    Raises:
+        ProcessingFailed: There is no such frame.
+    """
+    number, end = settings.frame_number, settings.frame_end
+    asked = {
+        "single": {"frameNumber": number},
+        "range": {"frameStart": settings.frame_start, "frameEnd": image.frames - 1 if end is None else end},
+        "all": {"frameStart": 0, "frameEnd": image.frames - 1},
+    }[settings.extract_mode]
+    for name, wanted in asked.items():
+        _check_frame(image, name, wanted)
+    found = list(asked.values())
+    return found[0], found[-1]
+
+
+def _check_frame(image: Image | Shape, name: str, number: int) -> None:
     if number >= image.frames:
         raise ProcessingFailed(
             f"'{name}' is {number}, but the picture has {image.frames} frames, counted from 0 to {image.frames - 1}.",
@@ -223,17 +210,24 @@ def _captioned(image: Image, settings: GifTools) -> Image:
 
 def _resized(image: Image, settings: GifTools) -> Image:
     width, height = _size(image, settings)
-    check_output(width, height, image.frames)
     if (width, height) == (image.width, image.height):
         return image
     return image.map_frames(lambda frame: premultiplied(frame, lambda p: resized(p, width, height)))
 
 
-def _size(image: Image, settings: GifTools) -> tuple[int, int]:
+def _size(image: Image | Shape, settings: GifTools) -> tuple[int, int]:
+    """Width and height of the result of action resize.
+
+    Raises:
+        OutputTooLarge: It would be over the limits.
+    """
+    wide, high = settings.width, settings.height
     if settings.percentage is not None:
         scale = settings.percentage / 100
-        return max(1, rounded(image.width * scale)), max(1, rounded(image.height * scale))
-    wide, high = settings.width, settings.height
-    if wide and (not high or wide * image.height <= high * image.width):
-        return wide, proportional(image.height, wide, image.width)
-    return proportional(image.width, high or image.height, image.height), high or image.height
+        size = max(1, rounded(image.width * scale)), max(1, rounded(image.height * scale))
+    elif wide and (not high or wide * image.height <= high * image.width):
+        size = wide, proportional(image.height, wide, image.width)
+    else:
+        size = proportional(image.width, high or image.height, image.height), high or image.height
+    check_output(*size, image.frames)
+    return size

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
@@ -14,6 +14,7 @@ from darkroom_tools.kit.geometry import MAX_SIDE, check_output
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.kit.wanted_format import LOSSY, WantedFormat
 from darkroom_tools.native import np, pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfPage
@@ -58,7 +59,15 @@ class PdfToImage(Settings):
         return value
 
 
-@tool(title="PDF to Image", reads=("pdf",), worker="vector", example={"pages": "1"})
+def _shape(settings: PdfToImage, _: Shapes) -> list[Shape] | None:
+    if settings.pages.strip().casefold() == "all":
+        return None
+    side = settings.longest_side or MAX_SIDE
+    page = Shape(side, side, format="pdf", exact=False).encoded_as(settings.format)
+    return [page] * len(_chosen(_ranges(settings.pages)))
+
+
+@tool(title="PDF to Image", reads=("pdf",), worker="vector", example={"pages": "1"}, shape=_shape)
 def pdf_to_image(pdf: Original, settings: PdfToImage, run: Run) -> list[File]:
     """Render the pages of a PDF as pictures, one each."""
     with _opened(pdf) as document:
@@ -121,15 +130,23 @@ def _selected(pages: str, count: int) -> list[int]:
         if beyond > count:
             has = "has 1 page" if count == 1 else f"has {count} pages"
             raise InvalidSettings(f"The PDF {has}, but page {beyond} was asked for.", field="pages", limit=count)
+    return _chosen(ranges)
+
+
+def _chosen(ranges: Iterable[tuple[int, int]]) -> list[int]:
+    """The page numbers of all ranges, each once.
+
+    Raises:
+        LimitExceeded: They are too many.
+    """
     chosen: dict[int, None] = {}
     for first, last in ranges:
         chosen.update(dict.fromkeys(range(first, min(last, first + MOST_PAGES) + 1)))
         if len(chosen) > MOST_PAGES:
             raise LimitExceeded(
-                f"The PDF has {count} pages; at most {MOST_PAGES} are rendered in one call. "
+                f"Pages up to {last} were asked for; at most {MOST_PAGES} are rendered in one call. "
                 f"Ask for some, such as pages '1-{MOST_PAGES}'.",
                 code="TOO_MANY_PAGES",
-                got=count,
                 limit=MOST_PAGES,
             )
     return list(chosen)

@@ -7,12 +7,13 @@ from pydantic import Field
 from darkroom_tools.base import Encoding, Format, Image, Original, Settings, Source, tool
 from darkroom_tools.errors import InvalidImage
 from darkroom_tools.kit.color import CheckedAlphaColor, parse_color
-from darkroom_tools.kit.geometry import check_output, rounded
+from darkroom_tools.kit.geometry import MAX_SIDE, check_output, rounded
 from darkroom_tools.kit.svg import CleanSvg, clean_svg
 from darkroom_tools.kit.text import prepare_fonts
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.kit.wanted_format import LOSSY
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 CSS_DPI: Final = 96
 
@@ -48,7 +49,13 @@ class SvgToRaster(Settings):
     """jpeg, webp, avif, heif"""
 
 
-@tool(title="SVG to Raster", reads=("svg",), worker="vector", example={"width": 512})
+def _shape(settings: SvgToRaster, shapes: Shapes) -> Shape:
+    clear = parse_color(settings.background).alpha < 255
+    most = Shape(settings.width or MAX_SIDE, settings.height or MAX_SIDE, format="svg", alpha=clear, exact=False)
+    return most.encoded_as(settings.format)
+
+
+@tool(title="SVG to Raster", reads=("svg",), worker="vector", example={"width": 512}, shape=_shape)
 def svg_to_raster(svg: Original, settings: SvgToRaster) -> Image:
     """Draw an SVG as a picture of any size."""
     clean = clean_svg(svg.read())

@@ -12,6 +12,8 @@ from darkroom_tools.kit.geometry import rounded
 from darkroom_tools.kit.pixels import as_array, as_color, first_frame, premultiplied, resized
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape as FileShape
+from darkroom_tools.shape import Shapes
 
 LONGEST_SIDE: Final = 1024
 # Tracing cannot be stopped. Its time grows with the neighbours that differ, some ten seconds for a million of them.
@@ -55,7 +57,11 @@ class Vectorize(Settings):
     """bw: light is ink"""
 
 
-@tool(title="Image to SVG", example={"colorMode": "color", "filterSpeckle": 8})
+def _shape(_: Vectorize, __: Shapes) -> FileShape:
+    return FileShape(0, 0, format="svg")
+
+
+@tool(title="Image to SVG", example={"colorMode": "color", "filterSpeckle": 8}, shape=_shape)
 def vectorize(image: Image, settings: Vectorize, run: Run) -> File:
     """Trace a logo or drawing into an SVG of filled shapes."""
     width, height = image.width, image.height

@@ -8,6 +8,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Final
 
+from darkroom_tools.kit.density import pixels_of
 from darkroom_tools.settings import nearest
 
 __all__ = ["ADVICE", "CUSTOM", "PassportSpec", "custom_spec", "find_spec", "passport_specs", "print_sizes"]
@@ -60,6 +61,10 @@ class PassportSpec:
         low, high = self.head
         with_hair = (1 - self.eye_from_bottom - HAIR) / CROWN_OF_HEAD
         return max(low, min((low + high) / 2, with_hair))
+
+    def pixels(self, density: float) -> tuple[int, int]:
+        """Width and height of the photo at so many pixels an inch."""
+        return pixels_of(self.width_mm, density), pixels_of(self.height_mm, density)
 
     def to_wire(self) -> dict[str, Any]:
         """The rules as a reply shows them."""

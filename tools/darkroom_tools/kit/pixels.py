@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import Final
 
 from darkroom_tools.image import Image
-from darkroom_tools.kit.geometry import turned_size
+from darkroom_tools.kit.format_rules import OPAQUE
+from darkroom_tools.kit.geometry import Box, rounded, turned_size
 from darkroom_tools.native import np, pyvips
 
 __all__ = [
     "as_array",
     "as_color",
     "color_bands",
+    "cut_out",
     "first_frame",
     "frame_at",
     "masked",
@@ -27,15 +29,13 @@ __all__ = [
     "with_alpha",
 ]
 
-# Photos in HEIC are written as JPEG; every other format that is only read becomes a PNG.
-OPAQUE_FORMATS: Final = frozenset({"jpeg", "heic"})
 SUBLINES: Final = 8
 MASK_ROWS: Final = 64
 
 
 def takes_alpha(image: Image) -> bool:
     """Whether the format in which the picture will be written can hold alpha."""
-    return (image.encoding.format or image.source.format) not in OPAQUE_FORMATS
+    return (image.encoding.format or image.source.format) not in OPAQUE
 
 
 def white_level(pixels: "pyvips.Image") -> int:
@@ -162,6 +162,23 @@ def _turn_about_middle(pixels: "pyvips.Image", degrees: float, background: list[
         ody=(height - 1) / 2,
         background=background,
     )
+
+
+def cut_out(image: Image, box: Box, width: int, height: int) -> Image:
+    """A box of every frame, scaled to exactly that size; decoded no larger than needed."""
+    scale = max(width / box.width, height / box.height)
+    source = replace(image, pixels=image.reduced(scale)) if scale < 1 else image
+    across, down = source.width / image.width, source.height / image.height
+    wide = max(1, min(source.width, rounded(box.width * across)))
+    high = max(1, min(source.height, rounded(box.height * down)))
+    left = min(rounded(box.left * across), source.width - wide)
+    top = min(rounded(box.top * down), source.height - high)
+
+    def change(frame: "pyvips.Image") -> "pyvips.Image":
+        cut = frame.crop(left, top, wide, high)
+        return cut if (wide, high) == (width, height) else premultiplied(cut, lambda p: resized(p, width, height))
+
+    return source.map_frames(change)
 
 
 def masked(pixels: "pyvips.Image", mask: "pyvips.Image") -> "pyvips.Image":

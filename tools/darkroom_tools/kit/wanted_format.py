@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 from darkroom_tools.errors import UnsupportedFormat
 from darkroom_tools.image import Image
 
-__all__ = ["LOSSY", "WantedFormat", "written_as"]
+__all__ = ["LOSSY", "WantedFormat", "WantedOrOwnFormat", "written_as"]
 
 LOSSY: Final = frozenset({"jpeg", "webp", "avif", "heif"})
 """Formats whose quality is a matter of degree."""
@@ -28,6 +28,13 @@ WantedFormat = Annotated[
     Literal["png", "jpeg", "webp", "avif", "tiff", "gif", "heif", "heic"], BeforeValidator(_no_heic)
 ]
 """Every format that is written, and `heic`, which is refused with words."""
+
+WantedOrOwnFormat = Annotated[
+    Literal["png", "jpeg", "webp", "avif", "tiff", "gif", "heif", "heic", "auto"],
+    BeforeValidator(_no_heic),
+    WithJsonSchema({"type": "string", "enum": ["png", "jpeg", "webp", "avif", "tiff", "gif", "heif", "heic"]}),
+]
+"""The same, and unpublished `auto`, which keeps the picture's own."""
 
 
 def written_as(image: Image, format: str, quality: int | None) -> Image:

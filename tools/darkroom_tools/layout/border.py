@@ -7,11 +7,13 @@ from pydantic import Field
 
 from darkroom_tools.base import Image, Settings, tool
 from darkroom_tools.kit.color import CheckedColor, parse_color
+from darkroom_tools.kit.format_rules import OPAQUE
 from darkroom_tools.kit.framing import Fill, Pattern, Shadow, framed, gradient_share, pattern_share, shadowed
 from darkroom_tools.kit.geometry import check_output, rounded
-from darkroom_tools.kit.pixels import masked, rounded_mask, takes_alpha
+from darkroom_tools.kit.pixels import masked, rounded_mask
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 Length = Annotated[float, Field(ge=0, le=2000)]
 Shift = Annotated[float, Field(ge=-50, le=50)]
@@ -83,13 +85,27 @@ class Border(Settings):
         )
 
 
-@tool(title="Border & Frame", sequential=True, example={"width": 24, "padding": 12, "color": "#222222"})
+def _shape(settings: Border, shapes: Shapes) -> Shape:
+    (image,) = shapes["image"]
+    made = image.sized(*_canvas(image, settings))
+    shadow = settings.cast_shadow is not None
+    if not (shadow or settings.border_radius > 0):
+        return made
+    better = None if made.formats else _better_format(made.written, made.frames, soft=shadow)
+    return made.with_alpha() if better is None else made.with_alpha().encoded_as(better)
+
+
+@tool(
+    title="Border & Frame",
+    sequential=True,
+    example={"width": 24, "padding": 12, "color": "#222222"},
+    shape=_shape,
+)
 def border(image: Image, settings: Border) -> Image:
     """Frame a picture: border, padding, round corners, drop shadow."""
     width, padding, shadow = rounded(settings.width), rounded(settings.padding), settings.cast_shadow
     wide, high = (side + 2 * (width + padding) for side in (image.width, image.height))
-    left, top, right, bottom = shadow.margins if shadow else (0, 0, 0, 0)
-    check_output(left + wide + right, top + high + bottom, image.frames)
+    _canvas(image, settings)
     radius = min(settings.border_radius, wide / 2, high / 2)
     mask = rounded_mask(wide, high, radius, radius) if radius > 0 else None
     if shadow and image.has_alpha:
@@ -109,6 +125,19 @@ def border(image: Image, settings: Border) -> Image:
     return _with_room_for_alpha(made, shadow is not None) if mask is not None or shadow else made
 
 
+def _canvas(image: Image | Shape, settings: Border) -> tuple[int, int]:
+    """Width and height of the result, with its shadow.
+
+    Raises:
+        OutputTooLarge: It would be over the limits.
+    """
+    frame = 2 * (rounded(settings.width) + rounded(settings.padding))
+    left, top, right, bottom = settings.cast_shadow.margins if settings.cast_shadow else (0, 0, 0, 0)
+    size = image.width + frame + left + right, image.height + frame + top + bottom
+    check_output(*size, image.frames)
+    return size
+
+
 def _fill(settings: Border, wide: int, high: int, width: int) -> Fill:
     """What the border is filled with, on a canvas of that size."""
     first, second = parse_color(settings.color), parse_color(settings.color2)
@@ -122,10 +151,17 @@ def _fill(settings: Border, wide: int, high: int, width: int) -> Fill:
 def _with_room_for_alpha(image: Image, soft: bool) -> Image:
     """The picture in a format that holds its transparency; GIF knows no half-transparent shadow."""
     format = image.encoding.format or image.source.format
-    if image.encoding.formats or (takes_alpha(image) and not (soft and format == "gif")):
+    better = None if image.encoding.formats else _better_format(format, image.frames, soft=soft)
+    if better is None:
         return image
-    better: Literal["webp", "png"] = "webp" if image.frames > 1 else "png"
     what = "a soft shadow" if format == "gif" else "transparency"
     return image.encode_as(format=better, quality=None).warn(
         f"Written as {better.upper()}: {format.upper()} cannot hold {what}."
     )
+
+
+def _better_format(format: str, frames: int, *, soft: bool) -> Literal["webp", "png"] | None:
+    """The format to take instead of one that cannot hold the transparency; None if it can."""
+    if format not in OPAQUE and not (soft and format == "gif"):
+        return None
+    return "webp" if frames > 1 else "png"

@@ -13,6 +13,7 @@ from darkroom_tools.kit.geometry import Box, rounded
 from darkroom_tools.kit.sheet import Part, Sheet, offset, rounded_corners, sheet_image, shown
 from darkroom_tools.kit.templates import Template, canvas_size, collage_templates, find_template
 from darkroom_tools.kit.unpublished import Unpublished
+from darkroom_tools.shape import Shape, Shapes, still
 
 Pan = Annotated[float, Field(ge=-100, le=100)]
 MOST_CELLS = 50
@@ -73,20 +74,25 @@ class Collage(Settings):
         return None if value in (None, "auto") else find_template(value).id
 
 
-@tool(title="Collage / Grid", sequential=True, least=2, example={"gap": 12, "outputFormat": "jpeg"})
+def _shape(settings: Collage, shapes: Shapes) -> Shape:
+    images = shapes["images"]
+    canvas = canvas_size(settings.aspect_ratio)
+    _filled(images, settings, *canvas)
+    clear = settings.background_color == "transparent"
+    return still(settings, shapes).sized(*canvas).with_alpha(clear).encoded_as(settings.output_format)
+
+
+@tool(
+    title="Collage / Grid",
+    sequential=True,
+    least=2,
+    example={"gap": 12, "outputFormat": "jpeg"},
+    shape=_shape,
+)
 def collage(images: list[Image], settings: Collage, run: Run) -> Image:
     """Arrange 2 to 9 pictures in a layout; stitch takes any number."""
     width, height = canvas_size(settings.aspect_ratio)
-    template = _template(images, settings, width, height)
-    boxes = template.boxes(width, height, settings.gap)
-    if boxes is None:
-        raise InvalidSettings(
-            f"A gap of {settings.gap} leaves no room for the pictures of {template.id} on {width}×{height} pixels. "
-            "Use a smaller 'gap'.",
-            field="gap",
-            got=settings.gap,
-        )
-    filled = list(zip(_cells(images, settings, template), boxes, strict=False))
+    template, filled = _filled(images, settings, width, height)
     uses = Counter(cell.image_index for cell, _ in filled)
     used = {number: _repeatable(images[number]) if uses[number] > 1 else images[number] for number in uses}
     sheet = Sheet(
@@ -101,11 +107,31 @@ def collage(images: list[Image], settings: Collage, run: Run) -> Image:
     ).with_facts(template=template.id)
     ignored = [str(number + 1) for number in range(len(images)) if number not in used]
     if ignored:
-        made = made.warn(f"Not in the collage, which has {len(boxes)} areas: picture {', '.join(ignored)}.")
+        made = made.warn(f"Not in the collage, which has {len(template.areas)} areas: picture {', '.join(ignored)}.")
     return made
 
 
-def _template(images: Sequence[Image], settings: Collage, width: int, height: int) -> Template:
+def _filled(
+    images: Sequence[Image | Shape], settings: Collage, width: int, height: int
+) -> tuple[Template, list[tuple[Cell, Box]]]:
+    """The layout, and what of it shows which picture.
+
+    Raises:
+        InvalidSettings: The gaps leave no room, or the cells do not fit the layout or the pictures.
+    """
+    template = _template(images, settings, width, height)
+    boxes = template.boxes(width, height, settings.gap)
+    if boxes is None:
+        raise InvalidSettings(
+            f"A gap of {settings.gap} leaves no room for the pictures of {template.id} on {width}×{height} pixels. "
+            "Use a smaller 'gap'.",
+            field="gap",
+            got=settings.gap,
+        )
+    return template, list(zip(_cells(len(images), settings, template), boxes, strict=False))
+
+
+def _template(images: Sequence[Image | Shape], settings: Collage, width: int, height: int) -> Template:
     """The layout asked for, or the one for that many pictures of which the least is cropped away."""
     if settings.template is not None:
         return find_template(settings.template)
@@ -120,22 +146,22 @@ def _template(images: Sequence[Image], settings: Collage, width: int, height: in
     return max((t for t in collage_templates().values() if len(t.areas) == max(2, count)), key=seen)
 
 
-def _cells(images: Sequence[Image], settings: Collage, template: Template) -> list[Cell]:
+def _cells(count: int, settings: Collage, template: Template) -> list[Cell]:
     """What each area shows, in order; areas without a picture are left out at the end.
 
     Raises:
         InvalidSettings: A cell names a picture that was not given, or there are more cells than areas.
     """
     if not settings.cells:
-        return [Cell(image_index=number) for number in range(len(images))]
+        return [Cell(image_index=number) for number in range(count)]
     if len(settings.cells) > len(template.areas):
         raise InvalidSettings(
             f"{len(settings.cells)} cells were given, but {template.id} has {len(template.areas)} areas.", field="cells"
         )
     for cell in settings.cells:
-        if cell.image_index >= len(images):
+        if cell.image_index >= count:
             raise InvalidSettings(
-                f"A cell has imageIndex {cell.image_index}, but the {len(images)} pictures are counted from 0.",
+                f"A cell has imageIndex {cell.image_index}, but the {count} pictures are counted from 0.",
                 field="cells",
             )
     return settings.cells

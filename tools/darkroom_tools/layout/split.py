@@ -8,15 +8,18 @@ from pydantic import Field
 
 from darkroom_tools.base import Archive, Entry, Format, Image, Run, Settings, tool
 from darkroom_tools.errors import OutputTooLarge
+from darkroom_tools.kit.format_rules import written_as
 from darkroom_tools.kit.geometry import Box
-from darkroom_tools.kit.pixels import takes_alpha
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.kit.wanted_format import LOSSY
+from darkroom_tools.shape import Shape, Shapes
 
 MOST_TILES = 500
 
 Count = Annotated[int, Field(ge=1, le=100)]
 Side = Annotated[int, Field(ge=10)]
+Cut = tuple[int, tuple[int, int]]
+"""Number from 1, start and length of a part of one side."""
 
 
 class Split(Settings):
@@ -47,20 +50,17 @@ class Split(Settings):
     """For lossy formats"""
 
 
-@tool(title="Image Splitting", sequential=True, named=True, example={"rows": 2, "cols": 2})
+def _shape(settings: Split, shapes: Shapes) -> Shape:
+    (image,) = shapes["image"]
+    rows, columns = _all_cuts(image, settings)
+    return Shape(0, 0, format="zip", files=len(rows) * len(columns))
+
+
+@tool(title="Image Splitting", sequential=True, named=True, example={"rows": 2, "cols": 2}, shape=_shape)
 def split(image: Image, settings: Split, run: Run) -> Archive:
     """Cut a picture into tiles, rows or columns, in one ZIP."""
-    columns = _cuts(image.width, settings.tile_width, settings.cols, cut=_is_cut(settings, "cols"))
-    rows = _cuts(image.height, settings.tile_height, settings.rows, cut=_is_cut(settings, "rows"))
+    rows, columns = _all_cuts(image, settings)
     many = len(columns) * len(rows)
-    if many > MOST_TILES:
-        raise OutputTooLarge(
-            f"{len(rows)} rows × {len(columns)} columns are {many} tiles; at most {MOST_TILES} files are made. "
-            "Ask for fewer or larger tiles.",
-            code="TOO_MANY_OUTPUTS",
-            got=many,
-            limit=MOST_TILES,
-        )
     # Decoded once, whatever comes before; each tile then is a part of it.
     whole = _to_encode(image.with_pixels(image.pixels.copy_memory()), settings)
     format = whole.encoding.format or "png"
@@ -86,7 +86,27 @@ def _is_cut(settings: Split, way: Literal["rows", "cols"]) -> bool:
     return size is not None or settings.mode in ("grid", way)
 
 
-def _cuts(length: int, tile: int | None, count: int, *, cut: bool) -> list[tuple[int, tuple[int, int]]]:
+def _all_cuts(image: Image | Shape, settings: Split) -> tuple[list[Cut], list[Cut]]:
+    """The parts of both sides, rows first.
+
+    Raises:
+        OutputTooLarge: Together they are too many tiles.
+    """
+    columns = _cuts(image.width, settings.tile_width, settings.cols, cut=_is_cut(settings, "cols"))
+    rows = _cuts(image.height, settings.tile_height, settings.rows, cut=_is_cut(settings, "rows"))
+    many = len(columns) * len(rows)
+    if many > MOST_TILES:
+        raise OutputTooLarge(
+            f"{len(rows)} rows × {len(columns)} columns are {many} tiles; at most {MOST_TILES} files are made. "
+            "Ask for fewer or larger tiles.",
+            code="TOO_MANY_OUTPUTS",
+            got=many,
+            limit=MOST_TILES,
+        )
+    return rows, columns
+
+
+def _cuts(length: int, tile: int | None, count: int, *, cut: bool) -> list[Cut]:
     """Number from 1, start and length of each part of one side; the last takes what remains."""
     if not cut:
         return [(1, (0, length))]
@@ -101,8 +121,7 @@ def _to_encode(image: Image, settings: Split) -> Image:
     before = image.encoding.format or image.source.format
     asked = before if settings.output_format == "original" else settings.output_format
     formats: dict[str, Format] = {name: name for name in get_args(Format)}
-    # A format that is only read: pictures as in HEIC become JPEG, all others PNG.
-    format: Format = formats.get(asked, "png" if takes_alpha(image) else "jpeg")
+    format = formats[written_as(asked)]
     given = "quality" in settings.model_fields_set or image.encoding.quality is None
     quality = settings.quality if given else image.encoding.quality
     return image.encode_as(format=format, quality=quality if format in LOSSY else None, target_bytes=None)

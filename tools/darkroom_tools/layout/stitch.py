@@ -11,6 +11,7 @@ from darkroom_tools.kit.color import ClearableColor
 from darkroom_tools.kit.geometry import check_output, proportional, rounded
 from darkroom_tools.kit.sheet import Sheet, offset, rounded_corners, sheet_image, shown
 from darkroom_tools.kit.unpublished import Unpublished
+from darkroom_tools.shape import Shape, Shapes, still
 
 SHARES = {"start": 0.0, "center": 0.5, "end": 1.0}
 
@@ -62,7 +63,20 @@ class _Place(NamedTuple):
     box_height: int
 
 
-@tool(title="Stitch / Combine", sequential=True, least=2, example={"direction": "vertical", "gap": 4, "format": "jpeg"})
+def _shape(settings: Stitch, shapes: Shapes) -> Shape:
+    _, width, height = _layout([(image.width, image.height) for image in shapes["images"]], settings)
+    check_output(width, height)
+    clear = settings.background_color == "transparent" or settings.corner_radius > 0
+    return still(settings, shapes).sized(width, height).with_alpha(clear).encoded_as(settings.format)
+
+
+@tool(
+    title="Stitch / Combine",
+    sequential=True,
+    least=2,
+    example={"direction": "vertical", "gap": 4, "format": "jpeg"},
+    shape=_shape,
+)
 def stitch(images: list[Image], settings: Stitch, run: Run) -> Image:
     """Join pictures in a row, a column or a grid, such as a contact sheet."""
     places, width, height = _layout([(image.width, image.height) for image in images], settings)

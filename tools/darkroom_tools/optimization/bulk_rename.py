@@ -9,6 +9,7 @@ from darkroom_tools.base import Archive, Entry, Original, Settings, tool
 from darkroom_tools.kit.clean import clean_name
 from darkroom_tools.kit.metadata.reading import read_exif
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 PLACEHOLDERS: Final = ("n", "date", "original", "index", "padded")
 UNDATED: Final = "undated"
@@ -53,7 +54,11 @@ class BulkRename(Settings):
         return value
 
 
-@tool(title="Bulk Rename", named=True, example={"pattern": "photo-{n}", "padding": 3})
+def _shape(_: BulkRename, shapes: Shapes) -> Shape:
+    return Shape(0, 0, format="zip", files=len(shapes["files"]))
+
+
+@tool(title="Bulk Rename", named=True, example={"pattern": "photo-{n}", "padding": 3}, shape=_shape)
 def bulk_rename(files: list[Original], settings: BulkRename) -> Archive:
     """Give files new names by a pattern, in a ZIP; the files themselves stay as they are."""
     digits = max(settings.padding, len(str(settings.start_index + len(files) - 1)))

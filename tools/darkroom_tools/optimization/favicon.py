@@ -26,9 +26,11 @@ from darkroom_tools.kit.pixels import (
     with_alpha,
 )
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 OPAQUE = 255
 APPLE_ICON = "apple-touch-icon.png"
+TEXTS = ("manifest.json", "favicon-snippet.html")
 
 
 class Favicon(Settings):
@@ -62,7 +64,12 @@ def _names() -> _Names:
     return _Names(data["png"], data["ico"])
 
 
-@tool(title="Favicon Generator", sequential=True, named=True, example={"padding": 5})
+def _shape(_: Favicon, shapes: Shapes) -> Shape:
+    each = len(_names().png) + len(_names().ico) + len(TEXTS)
+    return Shape(0, 0, format="zip", files=each * len(shapes["images"]))
+
+
+@tool(title="Favicon Generator", sequential=True, named=True, example={"padding": 5}, shape=_shape)
 def favicon(images: list[Image], settings: Favicon, run: Run) -> Archive:
     """Make all icons of a website: PNG sizes, a real ICO, a web manifest and the HTML to paste; in a ZIP."""
     maker = _Maker(images, settings, run)
@@ -70,8 +77,8 @@ def favicon(images: list[Image], settings: Favicon, run: Run) -> Archive:
     for index, folder in enumerate(_folders(images)):
         entries += [Entry(folder + name, partial(maker.png, index, size)) for name, size in _names().png.items()]
         entries += [Entry(folder + name, partial(maker.ico, index, sizes)) for name, sizes in _names().ico.items()]
-        entries.append(Entry(f"{folder}manifest.json", partial(_manifest, settings)))
-        entries.append(Entry(f"{folder}favicon-snippet.html", lambda: _snippet().encode()))
+        entries.append(Entry(folder + TEXTS[0], partial(_manifest, settings)))
+        entries.append(Entry(folder + TEXTS[1], lambda: _snippet().encode()))
     warnings = (*warnings_of(images), *frames_warning(images), *_warnings(images, settings))
     return Archive(entries, {"snippet": _snippet()}, warnings)
 

@@ -13,6 +13,7 @@ from darkroom_tools.kit.density import pixels_per_inch
 from darkroom_tools.kit.inputs import frames_warning, warnings_of
 from darkroom_tools.kit.pdf import MOST_POINTS, PdfPicture, PdfWriter, Rectangle
 from darkroom_tools.kit.pdf_pictures import pdf_picture
+from darkroom_tools.shape import Shape, Shapes
 
 POINTS_PER_INCH = 72
 
@@ -60,7 +61,11 @@ def page_sizes() -> Mapping[str, tuple[float, float]]:
     return {name: (width, height) for name, (width, height) in sizes.items()}
 
 
-@tool(title="Image to PDF", sequential=True, example={"pageSize": "A4"})
+def _shape(_: ImageToPdf, __: Shapes) -> Shape:
+    return Shape(0, 0, format="pdf")
+
+
+@tool(title="Image to PDF", sequential=True, example={"pageSize": "A4"}, shape=_shape)
 def image_to_pdf(images: list[Image], settings: ImageToPdf, run: Run) -> File:
     """Put pictures into one PDF, a page each, in their order."""
     writer = PdfWriter()

@@ -9,6 +9,8 @@ from darkroom_tools.base import Image, Settings, tool
 from darkroom_tools.kit.geometry import check_output
 from darkroom_tools.kit.pixels import first_frame, premultiplied, resized, with_alpha
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
+from darkroom_tools.shape import still as still_shape
 
 
 class Compare(Settings):
@@ -24,14 +26,20 @@ class Compare(Settings):
     """Percent of target in overlay"""
 
 
-@tool(title="Image Compare", example={"mode": "diff"})
+def _shape(settings: Compare, shapes: Shapes) -> Shape:
+    (image,), (target,) = shapes["image"], shapes["target"]
+    clear = settings.mode != "diff" and (image.alpha or target.alpha)
+    return still_shape(settings, shapes).sized(*_size(image, settings)).with_alpha(clear).encoded_as("png")
+
+
+@tool(title="Image Compare", example={"mode": "diff"}, shape=_shape)
 def compare(image: Image, target: Image, settings: Compare) -> Image:
     """Compare two pictures: percent of equal pixels, and a PNG that shows it.
 
     The target is stretched to the image's size.
     """
+    _size(image, settings)
     width, height = image.width, image.height
-    check_output(width * (2 if settings.mode == "side-by-side" else 1), height)
     alpha = image.has_alpha or target.has_alpha
     first, second = _comparable(image, alpha), _comparable(target, alpha)
     if (second.width, second.height) != (width, height):
@@ -55,6 +63,17 @@ def compare(image: Image, target: Image, settings: Compare) -> Image:
         dimensions={"width": width, "height": height},
         diffPixels=count,
     )
+
+
+def _size(image: Image | Shape, settings: Compare) -> tuple[int, int]:
+    """Width and height of the result.
+
+    Raises:
+        OutputTooLarge: It would be over the limits.
+    """
+    size = image.width * (2 if settings.mode == "side-by-side" else 1), image.height
+    check_output(*size)
+    return size
 
 
 def _comparable(image: Image, alpha: bool) -> "pyvips.Image":

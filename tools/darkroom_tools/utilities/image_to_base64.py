@@ -15,6 +15,7 @@ from darkroom_tools.kit.geometry import rounded
 from darkroom_tools.kit.inputs import warnings_of
 from darkroom_tools.kit.pixels import premultiplied, resized
 from darkroom_tools.kit.unpublished import Unpublished
+from darkroom_tools.shape import Shape, Shapes
 
 WRITTEN: Final[Mapping[str, Format]] = {
     "image/jpeg": "jpeg",
@@ -82,7 +83,17 @@ class ImageToBase64(Settings):
         return None if self.output_format == "original" else self.output_format
 
 
-@tool(title="Image to Base64", sequential=True, named=True, example={"mimeType": "image/webp", "maxWidth": 32})
+def _shape(_: ImageToBase64, __: Shapes) -> Shape:
+    return Shape(0, 0, format="json")
+
+
+@tool(
+    title="Image to Base64",
+    sequential=True,
+    named=True,
+    example={"mimeType": "image/webp", "maxWidth": 32},
+    shape=_shape,
+)
 def image_to_base64(images: list[Image], settings: ImageToBase64, run: Run) -> File:
     """Write pictures as data URIs or base64 into a JSON file; the reply holds short ones only."""
     rows: list[dict[str, Any]] = []

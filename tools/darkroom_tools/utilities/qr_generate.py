@@ -16,6 +16,7 @@ from darkroom_tools.kit.qr import CornerDotStyle, CornerStyle, DotStyle, Level, 
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.kit.wanted_format import LOSSY
 from darkroom_tools.native import pyvips
+from darkroom_tools.shape import Shape, Shapes
 
 LOGO_SHARE: Final = 0.22
 LOGO_PIXELS: Final = 1024
@@ -72,10 +73,18 @@ class QrGenerate(Settings):
     """Of the result"""
 
 
-@tool(title="QR Code Generator", worker="vector", example={"data": "https://example.com"})
-def qr_generate(settings: QrGenerate, run: Run, logo: Image | None = None) -> File:
+def _shape(settings: QrGenerate, shapes: Shapes) -> Shape:
+    _module_side(len(qr_modules(settings.data, _level(settings, has_logo="logo" in shapes))), settings)
+    if settings.format == "svg":
+        return Shape(0, 0, format="svg")
+    clear = parse_color(settings.color_light).alpha < 255
+    return Shape(settings.size, settings.size, format=settings.format, alpha=clear)
+
+
+@tool(title="QR Code Generator", worker="vector", example={"data": "https://example.com"}, shape=_shape)
+def qr_generate(settings: QrGenerate, run: Run, logo: Image | None = None) -> Image | File:
     """Make a QR code of a text or URL, read back before it is handed out."""
-    level: Level = settings.error_correction_level if logo is None else "H"
+    level = _level(settings, has_logo=logo is not None)
     modules = qr_modules(settings.data, level)
     module = _module_side(len(modules), settings)
     share = settings.logo_size
@@ -91,6 +100,10 @@ def qr_generate(settings: QrGenerate, run: Run, logo: Image | None = None) -> Fi
     quality = QUALITY if settings.format in LOSSY else None
     made = run.encode(Image(pixels, Source("svg", len(svg), pixels), Encoding(settings.format, quality)))
     return replace(made, facts={**made.facts, **facts}, warnings=(*made.warnings, *warnings))
+
+
+def _level(settings: QrGenerate, *, has_logo: bool) -> Level:
+    return "H" if has_logo else settings.error_correction_level
 
 
 def _look(settings: QrGenerate) -> QrLook:

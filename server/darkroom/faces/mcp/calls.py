@@ -1,21 +1,23 @@
 """A tools/call, from arguments to reply."""
 
 import logging
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
 
-from darkroom.engine.outcome import Progress
 from darkroom.errors import DarkroomError, NotFound
 from darkroom.faces.mcp.corrections import corrected_arguments, with_known_names
 from darkroom.faces.mcp.progress import Reporter
 from darkroom.faces.mcp.replies import error_reply, finished_reply, pending_reply, shown_items
 from darkroom.faces.mcp.room import Context, Room
 from darkroom.faces.mcp.stream import connection
+from darkroom.faces.mcp.tasks import Reply, declared, task_created
+from darkroom.faces.mcp.terms import JOB_KEY, terms_of, wait_of
 from darkroom.principal import Principal
 from darkroom.store.ids import new_id
 from darkroom_tools.base import Tool
@@ -40,15 +42,20 @@ class Call:
 
     async def run_job(
         self, tool: Tool, arguments: Mapping[str, Any], *, each: str | None = None, archive: bool = False
-    ) -> types.CallToolResult:
-        """Accept the job, wait for it as long as the client can, and answer.
+    ) -> Reply:
+        """Accept the job, wait for it as long as the client can, and answer; a client that knows tasks gets one soon.
 
         A client that cancels the request cancels the job; one that merely vanishes from a stream does not, nor
         does a server that stops. Over HTTP, closing the response is how a client cancels.
         """
-        job = await self.room.jobs.accept(self.principal, tool, arguments, each=each, archive=archive)
+        terms, patience = terms_of(self._meta), self.patience()
+        job = await self.room.jobs.accept(self.principal, tool, arguments, each=each, archive=archive, terms=terms)
         try:
-            return await self.answer(await self._follow(job, self._patience()))
+            if not declared(self.ctx):
+                return await self.answer(await self._follow(job, patience))
+            if not job.ended:
+                job = await self.room.jobs.wait(self.principal, job.id, self.room.pace.moment)
+            return await self.answer(job) if job.ended else task_created(job, time.time())
         except anyio.get_cancelled_exc_class():
             if self._cancelled_by_client():
                 with anyio.CancelScope(shield=True):
@@ -57,16 +64,18 @@ class Call:
 
     async def wait_for(self, job_id: str, seconds: float) -> "Job":
         """The job, once it ended or the time is up; giving up the wait leaves it alone."""
+        limit = self._limit()
+        seconds = seconds if limit is None else min(seconds, limit)
         return await self._follow(await self.room.jobs.get(self.principal, job_id), seconds)
 
     async def answer(self, job: "Job", *, offset: int = 0) -> types.CallToolResult:
-        """The reply for a job in whatever state it is."""
-        if not job.ended:
-            return pending_reply(job)
+        """The reply for a job in whatever state it is; its `_meta` names the job, for programs."""
         items = shown_items(job, offset)
         handles = [handle for item in items for handle in item.images]
         gallery = await self.room.library.find(self.principal, handles) if handles else {}
-        return finished_reply(job, gallery, self.room.links, offset=offset)
+        reply = finished_reply if job.ended else pending_reply
+        answer = reply(job, gallery, self.room.links, offset=offset)
+        return answer.model_copy(update={"meta": {JOB_KEY: job.id}}) if job.stored else answer
 
     def _cancelled_by_client(self) -> bool:
         here = connection()
@@ -74,13 +83,25 @@ class Call:
             return here.cancelled_by_peer(self.ctx.request_id)
         return not self.room.jobs.stopping
 
-    def _patience(self) -> float | None:
-        pace = self.room.pace
+    def patience(self) -> float | None:
+        """Seconds that this client can be kept waiting; None if it waits as long as it is told of progress."""
+        limit = self._limit()
+        if limit is None and self._wants_progress() and self._client_name() in self.room.pace.patient_clients:
+            return None
+        return self.room.pace.wait if limit is None else limit
+
+    def _limit(self) -> float | None:
+        """Seconds after which this client is known to give up: it said so, or its kind does."""
+        said = wait_of(self._meta)
+        return said if said is not None else self.room.pace.client_waits.get(self._client_name())
+
+    def _client_name(self) -> str:
         client = self.ctx.session.client_params
-        name = client.client_info.name if client is not None else ""
-        if name in pace.client_waits:
-            return pace.client_waits[name]
-        return None if self._wants_progress() else pace.wait
+        return client.client_info.name if client is not None else ""
+
+    @property
+    def _meta(self) -> Mapping[str, Any] | None:
+        return self.ctx.meta
 
     def _wants_progress(self) -> bool:
         return self.ctx.meta is not None and self.ctx.meta.get("progress_token") is not None
@@ -90,20 +111,20 @@ class Call:
             return job
         if not self._wants_progress():
             return await self.room.jobs.wait(self.principal, job.id, seconds)
-        reporter = Reporter(self.ctx.session, self.room.pace, items=job.items)
+        reporter = Reporter(self.ctx.session, self.room.pace, job.status)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reporter.run)
             tasks.start_soon(self._watch, job.id, reporter)
             job = await self.room.jobs.wait(self.principal, job.id, seconds)
             tasks.cancel_scope.cancel()
         if job.ended and job.items > 1:
-            await reporter.close(Progress(job.done / job.items, f"{job.done} of {job.items} done"))
+            await reporter.close(replace(job.status, fraction=job.done / job.items))
         return job
 
     async def _watch(self, job_id: str, reporter: Reporter) -> None:
         async with self.room.jobs.watch(job_id) as events:
-            async for progress in events:
-                reporter.offer(progress)
+            async for status in events:
+                reporter.offer(status)
 
 
 class Caller:
@@ -113,7 +134,7 @@ class Caller:
         self._room = room
         self._managers = managers
 
-    async def call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> Reply:
         """Handle tools/call. Every failure that an agent can act on is a reply; only an unknown name is not."""
         call = Call(self._room, ctx, self._room.principal(ctx))
         arguments = params.arguments or {}
@@ -130,7 +151,7 @@ class Caller:
         except Exception:  # noqa: BLE001 - logged by internal_error; a trace must never reach the caller
             return error_reply(internal_error(params.name))
 
-    async def _run_tool(self, call: Call, name: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
+    async def _run_tool(self, call: Call, name: str, arguments: Mapping[str, Any]) -> Reply:
         try:
             tool = self._room.catalog.find(call.principal, name)
         except NotFound as error:

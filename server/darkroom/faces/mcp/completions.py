@@ -43,7 +43,11 @@ class Completions:
             lead = "".join(f"{part.strip()}, " for part in before) if argument.type == "images" else ""
             return [lead + handle for handle in await self._handles(principal, last.strip())]
         if argument.type == "workflow":
-            return _matching(typed, [saved.name for saved in self._room.workflows.list(principal)])
+            await self._room.workflows.refresh(principal)
+            common = await self._room.catalog.gallery()
+            return _matching(
+                typed, [*(saved.name for saved in self._room.workflows.list(principal)), *(one.id for one in common)]
+            )
         if argument.type == "preset":
             return _matching(typed, social_presets())
         return _matching(typed, argument.choices)

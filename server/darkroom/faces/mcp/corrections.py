@@ -44,7 +44,8 @@ IMAGE_NAMES = frozenset(
 """Names that callers of other image servers use for `image`."""
 
 MOST_ROUNDS = 8
-STEP_FIELD = re.compile(r"steps\[(\d+)\]\.(tool|settings)")
+STEP_FIELD = re.compile(r"(?:steps|components)\[(\d+)\]\.(tool|type|settings)")
+REFERENCE = "${{"
 
 
 def with_known_names(arguments: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -104,14 +105,30 @@ def _with_nearest(error: DarkroomError, arguments: Mapping[str, Any]) -> dict[st
 def _with_step_corrected(
     error: DarkroomError, arguments: Mapping[str, Any], number: int, part: str, models: Mapping[str, type[BaseModel]]
 ) -> dict[str, Any] | None:
-    steps = [dict(step) for step in arguments["steps"]]
+    listed = "steps" if "steps" in arguments else "components"
+    steps = [dict(step) for step in arguments[listed]]
     step = steps[number]
-    if part == "tool":
-        step["tool"] = error.details.get("nearest")
-    else:
-        model = models.get(str(step["tool"]).replace("_", "-"))
-        step["settings"] = _settle(step.get("settings") or {}, model) if model is not None else None
-    return {**arguments, "steps": steps} if step[part] is not None else None
+    named = "tool" if "tool" in step else "type"
+    if part == "settings":
+        model = models.get(str(step[named]).replace("_", "-"))
+        step["settings"] = _settled_settings(step.get("settings") or {}, model) if model is not None else None
+        return {**arguments, listed: steps} if step["settings"] is not None else None
+    step[named] = error.details.get("nearest")
+    return {**arguments, listed: steps} if step[named] is not None else None
+
+
+def _settled_settings(settings: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any] | None:
+    """The settings of a step put right; a reference stands for a value that is known later, so it stays."""
+    referring = {name: value for name, value in settings.items() if REFERENCE in str(value)}
+    given = {name: value for name, value in settings.items() if name not in referring}
+    if not referring:
+        return _settle(given, model)
+    try:
+        model.model_validate(given)
+    except ValidationError as error:
+        # What is missing may be among the references; so only what is wrong in itself is put right.
+        return {**_mended(given, error, model), **referring}
+    return dict(settings)
 
 
 def _mended(data: Mapping[str, Any], error: ValidationError, model: type[BaseModel]) -> dict[str, Any]:

@@ -26,7 +26,10 @@ def describe(tool: Tool, *, fetch: bool) -> types.Tool:
         hints = types.ToolAnnotations(read_only_hint=True, open_world_hint=fetch)
     else:
         hints = types.ToolAnnotations(
-            read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=fetch
+            read_only_hint=False,
+            destructive_hint=False,
+            idempotent_hint=True,
+            open_world_hint=fetch or tool.generative,
         )
     return types.Tool(
         name=tool.name,

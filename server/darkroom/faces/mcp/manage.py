@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-import mcp_types as types
-
 from darkroom.docs import Page
 from darkroom.errors import DarkroomError
 from darkroom.faces.mcp.calls import Call
 from darkroom.faces.mcp.corrections import corrected_arguments, with_known_names
 from darkroom.faces.mcp.replies import error_reply
+from darkroom.faces.mcp.tasks import Reply
 from darkroom_tools.schema import compact_schema
 from darkroom_tools.settings import Settings, wire_names
 
@@ -41,7 +40,7 @@ class Manager:
     title: str
     summary: str
     settings: type[Settings]
-    handler: Callable[[Call, Any], Awaitable[types.CallToolResult]]
+    handler: Callable[[Call, Any], Awaitable[Reply]]
     read_only: bool = False
     destructive: bool = False
     idempotent: bool = False
@@ -50,7 +49,7 @@ class Manager:
     example: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     category: str = "Management"
 
-    async def __call__(self, call: Call, arguments: Mapping[str, Any]) -> types.CallToolResult:
+    async def __call__(self, call: Call, arguments: Mapping[str, Any]) -> Reply:
         """Check the arguments and carry it out; errors come back as replies with a corrected call."""
         names = wire_names(self.settings)
         repaired = with_known_names(arguments, [*names, *self.settings.aliases])

@@ -8,10 +8,13 @@ from pydantic import Field
 
 from darkroom.errors import NotFound
 from darkroom.faces.mcp.calls import Call
+from darkroom.faces.mcp.check_replies import check_reply, refused_reply
 from darkroom.faces.mcp.manage import Manager
-from darkroom.workflows.compile import compile_pipeline, parse_step, refuse_references
+from darkroom.faces.mcp.tasks import Reply
+from darkroom.workflows.compile import compile_pipeline, parse_step, pipeline_problems, refuse_references
 from darkroom.workflows.document import PipelineStep
 from darkroom_tools.base import Tool
+from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.settings import Settings
 
 __all__ = ["PIPELINE_MANAGERS"]
@@ -26,10 +29,13 @@ class RunPipeline(Settings):
     """Handles, paths or URLs; all steps run on each"""
     zip: bool = False
     """Also one ZIP of all results"""
+    dry_run: bool = False
 
 
-async def run_pipeline(call: Call, wanted: RunPipeline) -> types.CallToolResult:
-    """Run unsaved steps over one or many images."""
+async def run_pipeline(call: Call, wanted: RunPipeline) -> Reply:
+    """Run unsaved steps over one or many images, or only tell what they would come to."""
+    if wanted.dry_run:
+        return await _foretold(call, wanted)
     tool, name, arguments = _single_step(call, wanted) or (
         compile_pipeline(wanted.steps, call.room.catalog.builtin),
         "image",
@@ -38,6 +44,23 @@ async def run_pipeline(call: Call, wanted: RunPipeline) -> types.CallToolResult:
     if len(wanted.images) == 1 and not wanted.zip:
         return await call.run_job(tool, {**arguments, name: wanted.images[0]})
     return await call.run_job(tool, {**arguments, name: wanted.images}, each=name, archive=wanted.zip)
+
+
+async def _foretold(call: Call, wanted: RunPipeline) -> types.CallToolResult:
+    """What the steps would come to: nothing is run, and wrong steps are an answer and no error."""
+    builtin = call.room.catalog.builtin
+    try:
+        tool, name, arguments = _single_step(call, wanted) or (compile_pipeline(wanted.steps, builtin), "image", {})
+    except InvalidSettings as error:
+        return refused_reply(pipeline_problems(wanted.steps, builtin) or [error])
+    given = {**arguments, name: wanted.images}
+    check = await call.room.jobs.checker.check(call.principal, tool, given, each=name)
+    return check_reply(check, _step_path, lambda field: "images" if field == name else f"steps[0].settings.{field}")
+
+
+def _step_path(step: str) -> str:
+    """Where a step stands: `s2` is the second one, and a single one is called as its tool."""
+    return f"steps[{int(step[1:]) - 1}]" if step.startswith("s") and step[1:].isdecimal() else "steps[0]"
 
 
 def _single_step(call: Call, wanted: RunPipeline) -> tuple[Tool, str, Mapping[str, Any]] | None:

@@ -1,5 +1,6 @@
 """Tools that look after saved workflows, and the one that runs any of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
@@ -11,6 +12,7 @@ from darkroom.faces.mcp.corrections import corrected_arguments
 from darkroom.faces.mcp.manage import Manager
 from darkroom.faces.mcp.manage_images import handle_of
 from darkroom.faces.mcp.replies import error_reply
+from darkroom.faces.mcp.tasks import Reply
 from darkroom.faces.mcp.workflow_replies import everything_reply, list_reply, saved_reply
 from darkroom.library.record import ImageRecord
 from darkroom.workflows.document import WorkflowDocument
@@ -23,6 +25,8 @@ from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.settings import Settings, wire_names
 
 __all__ = ["WORKFLOW_MANAGERS"]
+
+COMPONENT = re.compile(r"components\[(\d+)\](\.type\b)?")
 
 ONE = {"id": "workflow", "tool": "workflow", "name": "workflow", "workflowId": "workflow"}
 
@@ -108,10 +112,22 @@ async def save_workflow(call: Call, wanted: SaveWorkflow) -> types.CallToolResul
     try:
         return saved_reply(await call.room.workflows.save(call.principal, read_document(given)))
     except InvalidSettings as error:
+        if handle is not None:
+            raise
         models = {tool.id: tool.settings for tool in call.room.catalog.builtin.values()}
         fixed = corrected_arguments(error, given, WorkflowDocument, step_models=models)
         corrected = {"name": "save_workflow", "arguments": fixed} if fixed is not None else None
-        return error_reply(error, corrected=corrected)
+        return error_reply(_as_written(error), corrected=corrected)
+
+
+def _as_written(error: InvalidSettings) -> InvalidSettings:
+    """The error in the words of this tool, whose components are steps."""
+
+    def steps(text: str) -> str:
+        return COMPONENT.sub(lambda match: f"steps[{match[1]}]{'.tool' if match[2] else ''}", text)
+
+    details = {**error.details, "field": steps(str(error.details["field"]))} if "field" in error.details else {}
+    return InvalidSettings(steps(error.message), **details)
 
 
 async def _recipe(call: Call, handle: str, opened: Any) -> dict[str, Any]:
@@ -133,7 +149,7 @@ async def list_workflows(call: Call, wanted: ListWorkflows) -> types.CallToolRes
         return everything_reply(saved, versions)
     await call.room.workflows.refresh(call.principal, now=True)
     mine, common = call.room.workflows.list(call.principal), await call.room.catalog.gallery()
-    return list_reply(_holding(wanted.query, mine), _holding(wanted.query, common))
+    return list_reply(_holding(wanted.query, mine), _holding(wanted.query, common), asked=bool(wanted.query))
 
 
 def _holding(query: str, among: Sequence[Saved]) -> list[Saved]:
@@ -145,7 +161,7 @@ def _holding(query: str, among: Sequence[Saved]) -> list[Saved]:
     ]
 
 
-async def run_workflow(call: Call, wanted: RunWorkflow) -> types.CallToolResult:
+async def run_workflow(call: Call, wanted: RunWorkflow) -> Reply:
     """Run a workflow on pictures; over each of several where one of its images is given as a list."""
     saved = await call.room.catalog.workflow(call.principal, wanted.workflow)
     tool = saved.runnable()

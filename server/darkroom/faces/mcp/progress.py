@@ -1,12 +1,10 @@
 """Progress of a job as MCP notifications: rising, coalesced, and never silent for long."""
 
-from collections.abc import Callable
-
 import anyio
 from mcp.server.session import ServerSession
 
-from darkroom.engine.outcome import Progress
 from darkroom.faces.mcp.room import Pace
+from darkroom.jobs.record import Status
 
 __all__ = ["Reporter"]
 
@@ -15,34 +13,23 @@ LONGEST_MESSAGE = 120
 TINY = 1e-3
 """Share of what is left by which a notification rises when the work did not."""
 
-ETA_FROM = 0.05
-"""Fraction from which the time left can be guessed."""
-
 
 class Reporter:
     """Sends the newest progress, at most every `pace.interval` and at least every `pace.heartbeat` seconds.
 
-    The total is the number of `items`, so a client shows a batch as 12.3 of 200. A batch says itself how long it
-    still takes: it knows which items took no time.
+    The total is the number of items, so a client shows a batch as 12.3 of 200.
     """
 
-    def __init__(
-        self, session: ServerSession, pace: Pace, clock: Callable[[], float] = anyio.current_time, *, items: int = 1
-    ) -> None:
+    def __init__(self, session: ServerSession, pace: Pace, first: Status) -> None:
         self._session = session
         self._pace = pace
-        self._items = items
-        self._clock = clock
-        self._started: float | None = None
-        self._newest = Progress(0.0, "Queued")
+        self._newest = first
         self._fresh = anyio.Event()
         self._sent = -1.0
 
-    def offer(self, progress: Progress) -> None:
+    def offer(self, status: Status) -> None:
         """Take the newest state; what was not sent yet is replaced."""
-        if self._started is None and progress.fraction > 0:
-            self._started = self._clock()
-        self._newest = progress
+        self._newest = status
         self._fresh.set()
 
     async def run(self) -> None:
@@ -54,7 +41,7 @@ class Reporter:
                 await self._fresh.wait()
             self._fresh = anyio.Event()
 
-    async def close(self, last: Progress) -> None:
+    async def close(self, last: Status) -> None:
         """Send how it ended; a batch may be done before a first count was told."""
         self._newest = last
         await self._send()
@@ -65,17 +52,5 @@ class Reporter:
             done = self._sent + (1.0 - self._sent) * TINY
         if done > self._sent:
             self._sent = done
-            await self._session.report_progress(done * self._items, float(self._items), self._message())
-
-    def _message(self) -> str:
-        stage = self._newest.message or "Working"
-        left = self._seconds_left()
-        eta = "" if left is None else f", about {left} s left"
-        return stage[: LONGEST_MESSAGE - len(eta)] + eta
-
-    def _seconds_left(self) -> int | None:
-        fraction = self._newest.fraction
-        if self._items > 1 or self._started is None or not ETA_FROM <= fraction < 1.0:
-            return None
-        left = (self._clock() - self._started) * (1.0 - fraction) / fraction
-        return round(left) or None
+            total = self._newest.total
+            await self._session.report_progress(done * total, float(total), self._newest.words[:LONGEST_MESSAGE])

@@ -91,7 +91,7 @@ def image_facts(record: "ImageRecord", links: "Links") -> dict[str, Any]:
 def shown_items(job: "Job", offset: int) -> Sequence["ItemResult"]:
     """The items that a reply from `offset` on may show, and the ZIP of all; their images must be in its gallery."""
     if job.result is None:
-        return ()
+        return [item for number, item in job.parts.items() if number >= offset][:MOST_ITEMS]
     archive = [job.result.archive] if job.result.archive is not None else []
     return [*job.result.items[offset : offset + MOST_ITEMS], *archive]
 
@@ -108,20 +108,24 @@ def finished_reply(job: "Job", gallery: Gallery, links: "Links", *, offset: int 
         return _failure(error, {"job": job.id, "state": job.state})
     item = items[0]
     handles = [*(archive.images if archive is not None else []), *item.images]
-    return _facts_with_links({**_item_facts(item, gallery, links), **packed}, handles, gallery)
+    return _facts_with_links({**_item_facts(item, gallery, links), **packed, **_price(job)}, handles, gallery)
 
 
-def pending_reply(job: "Job") -> types.CallToolResult:
-    """The answer while a job goes on: no error, but where to ask again."""
-    facts = {
+def pending_reply(job: "Job", gallery: Gallery, links: "Links", *, offset: int = 0) -> types.CallToolResult:
+    """The answer while a job goes on: no error, but where to ask again, and of a batch what is done already."""
+    status = job.status.to_wire()
+    facts: dict[str, Any] = {
         "job": job.id,
         "state": job.state,
-        "progress": round(job.progress, 2),
+        "progress": round(job.status.fraction, 2),
         "next": f'Call get_job with {{"job":"{job.id}"}} for the result, or cancel_job.',
+        **{key: status[key] for key in ("stage", "part", "etaSeconds") if key in status},
+        **_price(job),
     }
     if job.items > 1:
         facts |= {"done": job.done, "total": job.items}
-    return facts_reply(facts)
+    page = _page_of_items([(n, item) for n, item in job.parts.items() if n >= offset], gallery, links)
+    return facts_reply({**facts, **({"items": page} if page else {})})
 
 
 def facts_reply(facts: Mapping[str, Any], links: Sequence[types.ResourceLink] = ()) -> types.CallToolResult:
@@ -148,6 +152,11 @@ def _failure(wire: Mapping[str, Any], extra: Mapping[str, Any]) -> types.CallToo
         text += f" Corrected call: {dumps(extra['correctedCall'])}"
     structured = _without_empty({**wire, **extra})
     return types.CallToolResult(content=[types.TextContent(text=text)], structured_content=structured, is_error=True)
+
+
+def _price(job: "Job") -> dict[str, Any]:
+    """The credits charged, or reserved until the end; nothing where nothing has a price."""
+    return {} if job.credits is None else {"credits": job.credits}
 
 
 def _item_facts(item: "ItemResult", gallery: Gallery, links: "Links") -> dict[str, Any]:
@@ -190,19 +199,20 @@ def _batch_reply(
     links: "Links",
     offset: int,
 ) -> types.CallToolResult:
-    page = _page_of_items(items, gallery, links, offset)
+    page = _page_of_items(list(enumerate(items))[offset:], gallery, links)
     after = offset + len(page)
-    # A batch that the library answered whole leaves no job behind.
-    kept = not all(item.cached or item.error is not None for item in items)
     summary: dict[str, Any] = {
-        **({"job": job.id} if kept else {}),
+        **({"job": job.id} if job.stored else {}),
         **({"state": job.state} if job.state == "canceled" else {}),
         "total": len(items),
         "failed": sum(item.error is not None for item in items),
+        **_price(job),
         **packed,
     }
     if after < len(items):
-        more = f'get_job with {{"job":"{job.id}","offset":{after}}}' if kept else f"again from image {after + 1} on"
+        more = (
+            f'get_job with {{"job":"{job.id}","offset":{after}}}' if job.stored else f"again from image {after + 1} on"
+        )
         summary["next"] = f"Call {more} for the rest."
     archives = [packed["zip"]["image"]] if "image" in packed.get("zip", {}) else []
     handles = [*archives, *(handle for item in items[offset:after] for handle in item.images)]
@@ -217,16 +227,14 @@ def _batch_reply(
     )
 
 
-def _page_of_items(
-    items: Sequence["ItemResult"], gallery: Gallery, links: "Links", offset: int
-) -> list[dict[str, Any]]:
-    """As many items from `offset` on as fit into one reply, at least one; `item` counts from 1."""
+def _page_of_items(items: Sequence[tuple[int, "ItemResult"]], gallery: Gallery, links: "Links") -> list[dict[str, Any]]:
+    """As many numbered items as fit into one reply, at least one if there is one; `item` counts from 1."""
     page: list[dict[str, Any]] = []
     size = 0
-    for number, item in enumerate(items[offset : offset + MOST_ITEMS], offset + 1):
-        facts = {"item": number, **_item_facts(item, gallery, links)}
+    for number, item in items[:MOST_ITEMS]:
+        facts = {"item": number + 1, **_item_facts(item, gallery, links)}
         if item.error is not None:
-            facts = {"item": number, **({"source": item.sources[0]} if item.sources else {}), "error": item.error}
+            facts = {"item": number + 1, **({"source": item.sources[0]} if item.sources else {}), "error": item.error}
         size += len(dumps(facts).encode())
         if page and size > PAGE_BYTES:
             break

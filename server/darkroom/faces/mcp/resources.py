@@ -1,20 +1,27 @@
-"""Stored images and the documentation as MCP resources."""
+"""Stored images, saved workflows and the documentation as MCP resources."""
 
 import base64
+from urllib.parse import unquote
 
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from darkroom.errors import NotFound
-from darkroom.faces.mcp.replies import image_uri
+from darkroom.faces.mcp.replies import dumps, image_uri
 from darkroom.faces.mcp.room import Context, Room
+from darkroom.principal import Principal
+from darkroom.workflows.exchange import export_document
 
-__all__ = ["DOCS_URI", "IMAGE_TEMPLATE", "Resources"]
+__all__ = ["DOCS_URI", "IMAGE_TEMPLATE", "WORKFLOWS", "WORKFLOW_TEMPLATE", "Resources"]
 
 DOCS_URI = "darkroom://docs/llms.txt"
 
 IMAGE_TEMPLATE = "darkroom://images/{id}"
+
+WORKFLOW_TEMPLATE = "darkroom://workflows/{id}"
+
+WORKFLOWS = "darkroom://workflows/"
 
 LARGEST_BLOB = 700_000
 """Bytes that still fit into one message of every client once they are base64."""
@@ -40,21 +47,26 @@ class Resources:
     async def list_templates(
         self, _ctx: Context, _params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
-        """The one template: an image by its handle."""
+        """An image by its handle, and a workflow's document by its id."""
         image = types.ResourceTemplate(
             uri_template=IMAGE_TEMPLATE, name="image", title="Stored image", description="An image by its handle."
         )
-        return types.ListResourceTemplatesResult(resource_templates=[image])
+        workflow = types.ResourceTemplate(
+            uri_template=WORKFLOW_TEMPLATE, name="workflow", title="Saved workflow", description="Its JSON document."
+        )
+        return types.ListResourceTemplatesResult(resource_templates=[image, workflow])
 
     async def read(self, ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         """The bytes of an image, or words on how to get them where they are too many for a message."""
         if params.uri == DOCS_URI:
             text = types.TextResourceContents(uri=DOCS_URI, mime_type="text/plain", text=self._room.docs())
             return types.ReadResourceResult(contents=[text])
-        if not params.uri.startswith(image_uri("")):
-            raise _not_found(ctx, params.uri)
         principal = self._room.principal(ctx)
         try:
+            if params.uri.startswith(WORKFLOWS):
+                return types.ReadResourceResult(contents=[await self._workflow(principal, params.uri)])
+            if not params.uri.startswith(image_uri("")):
+                raise NotFound("There is no such resource.")
             record = await self._room.library.get(principal, params.uri.removeprefix(image_uri("")))
             if record.bytes > LARGEST_BLOB:
                 return types.ReadResourceResult(contents=[self._too_large(params.uri, record.bytes, record.name)])
@@ -65,6 +77,11 @@ class Resources:
             uri=params.uri, mime_type=record.media_type, blob=base64.b64encode(data).decode()
         )
         return types.ReadResourceResult(contents=[blob])
+
+    async def _workflow(self, principal: Principal, uri: str) -> types.TextResourceContents:
+        saved = await self._room.catalog.workflow(principal, unquote(uri.removeprefix(WORKFLOWS)))
+        document = export_document(saved.document, published=saved.published or not saved.owner)
+        return types.TextResourceContents(uri=uri, mime_type="application/json", text=dumps(document))
 
     def _too_large(self, uri: str, size: int, name: str) -> types.TextResourceContents:
         url = self._room.links.url(uri.removeprefix(image_uri("")), name)

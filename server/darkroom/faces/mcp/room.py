@@ -1,6 +1,6 @@
 """What the MCP face needs of the running Darkroom."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from darkroom.principal import Principal
 from darkroom.workflows.service import Workflows
 
 if TYPE_CHECKING:
+    from darkroom.accounts.credits import Credits
     from darkroom.engine.models import ModelService
     from darkroom.export import Exporter
     from darkroom.jobs.service import Jobs
@@ -26,8 +27,8 @@ __all__ = ["Context", "Pace", "Room"]
 Context = ServerRequestContext[dict[str, Any], Any]
 """What the SDK hands to a request handler."""
 
-# Clients that neither show progress nor let it prolong a call, by `clientInfo.name`: they give up after 60 s.
-CLIENT_WAITS = MappingProxyType({"claude-ai": 45.0, "codex-mcp-client": 45.0, "openai-mcp": 45.0})
+# By `clientInfo.name`: progress keeps these waiting, where others give up after a minute whatever they are told.
+PATIENT_CLIENTS = frozenset({"claude-code", "darkroom-cli"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,18 @@ class Pace:
     """How long a call may keep its client waiting, and how often it says something.
 
     Attributes:
-        wait: Seconds until a call without progress answers with a job handle.
-        client_waits: The same for clients that gain nothing from progress, by `clientInfo.name`.
+        wait: Seconds until a call answers with a job handle.
+        client_waits: Fewer seconds for clients that give up sooner, by `clientInfo.name`.
+        patient_clients: Clients that wait as long as they are told of progress.
+        moment: Seconds until a call of a client that knows tasks answers with one.
         interval: Least seconds between two progress notifications.
         heartbeat: Most seconds between two progress notifications.
     """
 
-    wait: float = 45.0
-    client_waits: Mapping[str, float] = field(default_factory=lambda: CLIENT_WAITS)
+    wait: float = 30.0
+    client_waits: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    patient_clients: Collection[str] = PATIENT_CLIENTS
+    moment: float = 1.0
     interval: float = 0.1
     heartbeat: float = 8.0
 
@@ -68,6 +73,7 @@ class Room:
     links: "Links"
     models: "ModelService"
     models_dir: Path
+    credits: "Credits"
     http_principal: Callable[[Context], Principal]
     fetch: bool
     docs: Callable[[], str]

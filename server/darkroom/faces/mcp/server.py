@@ -13,6 +13,8 @@ from darkroom.faces.mcp.changes import Changes
 from darkroom.faces.mcp.completions import Completions
 from darkroom.faces.mcp.listing import Listing
 from darkroom.faces.mcp.manage import Manager
+from darkroom.faces.mcp.manage_check import CHECK_MANAGERS
+from darkroom.faces.mcp.manage_credits import CREDIT_MANAGERS
 from darkroom.faces.mcp.manage_images import IMAGE_MANAGERS
 from darkroom.faces.mcp.manage_jobs import JOB_MANAGERS
 from darkroom.faces.mcp.manage_models import MODEL_MANAGERS
@@ -21,6 +23,8 @@ from darkroom.faces.mcp.manage_workflows import WORKFLOW_MANAGERS
 from darkroom.faces.mcp.prompts import Prompts
 from darkroom.faces.mcp.resources import Resources
 from darkroom.faces.mcp.room import Room
+from darkroom.faces.mcp.task_methods import TaskMethods
+from darkroom.faces.mcp.tasks import TASKS
 from darkroom_prompts import load_prompts
 
 __all__ = ["INSTRUCTIONS", "McpServer", "build_server", "managers"]
@@ -63,14 +67,26 @@ class McpServer(Server[dict[str, Any]]):
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
-        """The handshake's answer; the HTTP manager asks for it without options."""
+        """The handshake's answer; the HTTP manager asks for it without options.
+
+        Tasks are left out: protocol versions with a handshake cannot deliver one.
+        """
         options = notification_options or NotificationOptions(tools_changed=True)
+        extensions = {key: value for key, value in (extensions or self.extensions).items() if key != TASKS}
         return super().create_initialization_options(options, experimental_capabilities, extensions)
 
 
 def managers() -> dict[str, Manager]:
     """The management tools by name."""
-    groups = (IMAGE_MANAGERS, PIPELINE_MANAGERS, WORKFLOW_MANAGERS, JOB_MANAGERS, MODEL_MANAGERS)
+    groups = (
+        IMAGE_MANAGERS,
+        PIPELINE_MANAGERS,
+        WORKFLOW_MANAGERS,
+        CHECK_MANAGERS,
+        JOB_MANAGERS,
+        MODEL_MANAGERS,
+        CREDIT_MANAGERS,
+    )
     return {manager.name: manager for group in groups for manager in group}
 
 
@@ -91,7 +107,7 @@ def build_server(room: Room) -> McpServer:
         # No argument is mirrored into a header, so no call needs its schema looked up.
         get_tool_input_schema=lambda _name: None,
         on_list_tools=listing.list_tools,
-        on_call_tool=caller.call_tool,
+        on_call_tool=caller.call_tool,  # type: ignore[arg-type] # a task is no core result
         on_list_resources=resources.list_resources,
         on_list_resource_templates=resources.list_templates,
         on_read_resource=resources.read,
@@ -101,6 +117,7 @@ def build_server(room: Room) -> McpServer:
         on_completion=completions.complete,
     )
     server.changes = changes
+    TaskMethods(room).add_to(server)
     server.middleware.append(changes.track)
     room.workflows.on_change(changes.tools_changed)
     return server

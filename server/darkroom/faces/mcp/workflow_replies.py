@@ -30,15 +30,23 @@ def saved_reply(saved: Saved, *, deleted: bool = False) -> types.CallToolResult:
     return facts_reply({**_facts(saved), "workflow": saved.id, "versionId": saved.version})
 
 
-def list_reply(mine: Sequence[Saved], gallery: Sequence[Saved]) -> types.CallToolResult:
-    """The caller's workflows, and those of the gallery; a line for each in the text."""
+def list_reply(mine: Sequence[Saved], gallery: Sequence[Saved], *, asked: bool) -> types.CallToolResult:
+    """The caller's workflows, a line for each in the text, and those of the gallery.
+
+    Args:
+        asked: Whether these were looked for; then the gallery's are told like the caller's, else by name only.
+    """
     items, common = [_facts(saved) for saved in mine], [_facts(saved) for saved in gallery]
+    if not asked:
+        common = [_brief(facts) for facts in common]
     if len(dumps([*items, *common]).encode()) > LIST_BYTES:
         items, common = [_brief(facts) for facts in items], [_brief(facts) for facts in common]
-    facts = {"items": items, "gallery": common, "caution": CAUTION}
-    lines = [_line(each) for each in [*items, *common]]
-    reply = facts_reply(facts)
-    text = types.TextContent(text="\n".join([*lines, CAUTION] if lines else ["No workflow is saved."]))
+    reply = facts_reply({"items": items, "gallery": common, "caution": CAUTION})
+    lines = [_line(each) for each in [*items, *(common if asked else [])]] or ["No workflow is saved."]
+    if common and not asked:
+        slugs = ", ".join(each["workflow"].partition("/")[2] for each in common)
+        lines.append(f"Run with run_workflow as gallery/…: {slugs}")
+    text = types.TextContent(text="\n".join([*lines, CAUTION]))
     return types.CallToolResult(content=[text], structured_content=reply.structured_content)
 
 
@@ -103,7 +111,7 @@ def _inputs(saved: Saved) -> dict[str, Any]:
         says = {"type": "image", **({"many": True} if images[name] else {})} if name in images else dict(prop)
         if (declared := saved.document.inputs.get(name)) is not None:
             wire = declared.to_wire()
-            says |= {key: wire[key] for key in ("title", "role", "description", "options") if wire.get(key)}
+            says |= {key: wire[key] for key in ("title", "role", "options") if wire.get(key)}
         inputs[name] = {**says, "required": name in schema.get("required", [])}
     return inputs
 

@@ -1,0 +1,65 @@
+"""What tools cost: `data/prices.toml`, read once."""
+
+import functools
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from darkroom_tools.base import Tool
+from darkroom_tools.plan import Plan
+from darkroom_tools.registry import builtin_tools
+
+__all__ = ["Prices", "load_prices"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Credits of one run on one image.
+
+    Attributes:
+        kinds: By kind of tool: `plain`, `report`, `model`, `generative`.
+        tools: By tool id, where a tool costs something else than its kind.
+        factors: By tool id and setting: for values of it what the price is multiplied with.
+    """
+
+    kinds: Mapping[str, int]
+    tools: Mapping[str, int]
+    factors: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+    def of_step(self, tool: str, settings: Mapping[str, Any]) -> int:
+        """What one step costs; nothing where the tool is none of ours.
+
+        Args:
+            tool: Tool id in kebab-case.
+            settings: Settings by wire name; those left out have no say.
+        """
+        price = float(self.tools[tool] if tool in self.tools else self._of_kind(tool))
+        for name, factors in self.factors.get(tool, {}).items():
+            price *= factors.get(str(settings.get(name)), 1)
+        return math.ceil(price)
+
+    def of_plan(self, plan: Plan) -> int:
+        """What all steps cost together."""
+        return sum(self.of_step(step.tool, step.settings) for step in plan.steps)
+
+    def _of_kind(self, tool: str) -> int:
+        found = builtin_tools().get(tool)
+        return self.kinds[_kind(found)] if found is not None else 0
+
+
+@functools.cache
+def load_prices() -> Prices:
+    """The price list that comes with Darkroom."""
+    text = files("darkroom").joinpath("data", "prices.toml").read_text(encoding="utf-8")
+    return Prices(**tomllib.loads(text))
+
+
+def _kind(tool: Tool) -> str:
+    if tool.generative:
+        return "generative"
+    if tool.models:
+        return "model"
+    return "report" if tool.read_only else "plain"

@@ -1,0 +1,152 @@
+"""The tool that tells what a workflow would come to, before anything is run."""
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar
+
+import mcp_types as types
+from pydantic import Field, WithJsonSchema, model_validator
+
+from darkroom.faces.mcp.calls import Call
+from darkroom.faces.mcp.check_replies import check_reply, refused_reply
+from darkroom.faces.mcp.manage import Manager
+from darkroom.workflows.compile import compile_workflow, problems
+from darkroom.workflows.document import WorkflowDocument
+from darkroom.workflows.exchange import read_document
+from darkroom_tools.base import Tool
+from darkroom_tools.errors import InvalidSettings
+from darkroom_tools.kit.unpublished import Unpublished
+from darkroom_tools.settings import Settings, wire_names
+
+__all__ = ["CHECK_MANAGERS"]
+
+UNNAMED = {"name": "Unsaved workflow"}
+
+
+class CheckWorkflow(Settings):
+    """Arguments of check_workflow: those of run_workflow for one that is saved, those of save_workflow for another."""
+
+    aliases: ClassVar = {
+        "document": "workflow",
+        "id": "workflow",
+        "tool": "workflow",
+        "workflowId": "workflow",
+    }
+
+    workflow: Annotated[
+        Annotated[str, Field(min_length=1, max_length=120)] | dict[str, Any] | None, WithJsonSchema({"type": "string"})
+    ] = None
+    steps: Annotated[Any, WithJsonSchema({"type": "array", "items": {"type": "object"}})] = None
+    inputs: Annotated[Any, WithJsonSchema({"type": "object"})] = None
+    values: Unpublished[dict[str, Any]] = Field(default_factory=dict)
+    """Of the inputs, where `inputs` defines them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        """What has no name here is a value of an input, such as `image`; what only documents have is left out."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("values", {}), Mapping):
+            return data
+        own = {**cls.aliases, **{name: name for name in wire_names(cls)}}
+        inline = {"steps", "components"} & data.keys()
+        fields = {*wire_names(WorkflowDocument), "format", "formatVersion"} - own.keys() if inline else set()
+        beside = {key: value for key, value in data.items() if key not in own and key not in fields}
+        values = {**beside, **data.get("values", {})}
+        if "components" in data:
+            return {"workflow": {key: data[key] for key in ("components", "inputs") if key in data}, "values": values}
+        return {**{key: value for key, value in data.items() if key in own}, "values": values}
+
+
+async def check_workflow(call: Call, wanted: CheckWorkflow) -> types.CallToolResult:
+    """Every problem of a workflow, or what it would make and take; nothing is run, and no pixel is read."""
+    if (wanted.workflow is None) == (wanted.steps is None):
+        raise InvalidSettings(
+            "Give workflow, the name of one, or the steps of one that is not saved.", field="workflow"
+        )
+    if isinstance(wanted.workflow, str):
+        saved = await call.room.catalog.workflow(call.principal, wanted.workflow)
+        facts: dict[str, Any] = {"workflow": saved.name}
+        if saved.tool is None:
+            found = await asyncio.to_thread(problems, saved.document, call.room.catalog.builtin)
+            return refused_reply(found, **facts)
+        return await _checked(call, saved.tool, saved.document, {**_values(wanted.inputs), **wanted.values}, facts)
+    given = wanted.workflow or {"steps": wanted.steps, **({} if wanted.inputs is None else {"inputs": wanted.inputs})}
+    written = _as_steps if "steps" in given else str
+    try:
+        document = read_document({**UNNAMED, **given})
+    except InvalidSettings as error:
+        return refused_reply([error], written)
+    found = await asyncio.to_thread(problems, document, call.room.catalog.builtin)
+    if found:
+        return refused_reply(found, written)
+    tool = await asyncio.to_thread(compile_workflow, document, "unsaved", call.room.catalog.builtin)
+    return await _checked(call, tool, document, wanted.values, {}, written)
+
+
+def _values(inputs: Any) -> dict[str, Any]:
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise InvalidSettings("Of a saved workflow, inputs are values by name.", field="inputs")
+    return dict(inputs or {})
+
+
+async def _checked(
+    call: Call,
+    tool: Tool,
+    document: WorkflowDocument,
+    values: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    written: Callable[[str], str] = str,
+) -> types.CallToolResult:
+    each, arguments = _batch(tool, values)
+    check = await call.room.jobs.checker.check(call.principal, tool, arguments, each=each)
+    at = _paths(document)
+    return check_reply(check, lambda step: written(at(step)), lambda field: f"inputs.{field}" if field else "", **facts)
+
+
+def _as_steps(path: str) -> str:
+    """A path into the components in the words of a caller who wrote steps."""
+    return re.sub(r"^components(\[\d+\])?(\.type$)?", lambda m: f"steps{m[1] or ''}{'.tool' * bool(m[2])}", path)
+
+
+def _batch(tool: Tool, values: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """The image that a list was given for though the workflow takes one, and the arguments of the call.
+
+    `images` stands for the first image, unless the workflow has an input of that name.
+    """
+    names = {alias: image.name for image in tool.inputs for alias in (image.name, image.parameter)}
+    arguments = {names.get(key, key): value for key, value in values.items()}
+    single = [image.name for image in tool.inputs if not image.many]
+    if "images" in arguments and "images" not in names and "images" not in wire_names(tool.settings) and tool.inputs:
+        arguments[tool.inputs[0].name] = arguments.pop("images")
+    lists = [name for name in single if isinstance(arguments.get(name), list)]
+    if lists and len(arguments[lists[0]]) == 1:
+        [arguments[lists[0]]] = arguments[lists[0]]
+        lists = []
+    return (lists[0] if lists else None), arguments
+
+
+def _paths(document: WorkflowDocument) -> Callable[[str], str]:
+    """Where the steps of a plan stand in the document: `s2` is the second component that runs a tool."""
+    running = [number for number, each in enumerate(document.components) if each.type.lower() != "input"]
+
+    def path(step: str) -> str:
+        number = step[1:]
+        known = step.startswith("s") and number.isdecimal() and 0 < int(number) <= len(running)
+        return f"components[{running[int(number) - 1]}]" if known else ""
+
+    return path
+
+
+CHECK_MANAGERS = (
+    Manager(
+        "check_workflow",
+        "Check workflow",
+        "Dry run of a workflow, saved or as steps: problems, sizes, time, credits.",
+        CheckWorkflow,
+        check_workflow,
+        read_only=True,
+        category="Workflows",
+        example={"workflow": "Web photo", "inputs": {"image": "img_…"}},
+    ),
+)
