@@ -35,6 +35,12 @@ from darkroom_tools.image import Encoding
 from darkroom_tools.plan import Plan, Step, input_ref
 from darkroom_tools.registry import builtin_tools
 
+HEAD = """\
+# What results weigh and how long tools take, measured by `python -m benchmarks.estimates` on photographs.
+# bytes: by format and quality, for sources that are a JPEG, a PNG or anything else: the logarithm of bytes a pixel is
+#   constant + weight of the source's own + weight of the logarithm of the scale, and lies so far below and above.
+# decode, encode: CPU seconds a megapixel. tools: CPU seconds a call and a megapixel, [least, most]."""
+
 QUALITIES: Mapping[str, Sequence[int | None]] = {
     "jpeg": (30, 50, 70, 80, 90, 95, 100),
     "webp": (30, 60, 80, 95),
@@ -287,7 +293,7 @@ def measured(tool: str, settings: Mapping[str, Any], folder: Path) -> tuple[floa
 def main() -> None:
     """Print both parts, or the one that is named; then tools to measure may follow."""
     parts = sys.argv[1:2]
-    print("# Measured by benchmarks/estimates.py.")
+    print(HEAD)
     if "seconds" not in parts:
         print_bytes()
     if "bytes" not in parts:

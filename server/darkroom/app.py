@@ -151,7 +151,7 @@ class Darkroom:
         return render(families(__version__, pools, await self.jobs.counts(), self.models.stats()))
 
     async def keep_house(self) -> None:
-        """Forget old jobs and drop bytes that nothing needs, soon after the start, then daily; never returns.
+        """Forget old jobs, drop bytes that nothing needs, check the books, after the start, then daily; never returns.
 
         Where pictures may only take so much room it is done every hour.
         """
@@ -160,6 +160,8 @@ class Darkroom:
         while True:
             try:
                 await self.jobs.prune(self.config.keep_days * DAY_SECONDS, int(most * GB) if most else None)
+                for problem in await self.credits.verify():
+                    log.error("the credits ledger: %s", problem)
             except (DarkroomError, OSError):
                 log.exception("the clean-up failed")
             await asyncio.sleep(HOUR_SECONDS if most else DAY_SECONDS)

@@ -159,6 +159,11 @@ class Intake:
         self._find = find
         self._fetcher = fetcher
 
+    @property
+    def fetches(self) -> bool:
+        """Whether it downloads URLs."""
+        return self._fetcher is not None
+
     async def resolve(self, principal: Principal, value: Any, field: str) -> Resolved:
         """The bytes that `value` stands for.
 

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-SUPPRESS = "==SUPPRESS=="
-"""`argparse.SUPPRESS`."""
-
 
 def add_parser(add: Callable[..., argparse.ArgumentParser], commands: object) -> None:
     """Add the subcommand; `add` is the command line's own way of adding one."""

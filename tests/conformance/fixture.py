@@ -22,7 +22,7 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.subscriptions import PromptsListChanged
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
-from support.mcp_room import FAST, Bench, open_bench, png
+from support.mcp_room import FAST, Bench, Work, open_bench, png
 
 from darkroom.faces.mcp.calls import Call
 from darkroom.faces.mcp.room import Context
@@ -331,8 +331,8 @@ def test_resource(uri: str) -> t.ReadResourceResult | None:
     return t.ReadResourceResult(contents=[text])
 
 
-def jobs_for_tasks(bench: Bench) -> None:
-    """Tools whose jobs take as long, and end, as the suite wants; that they are tasks, and how, is the product's."""
+def timed_work(bench: Bench) -> Work:
+    """Jobs that take as long, and end, as their image says."""
 
     async def work(said: str, emit: Any) -> ItemResult:
         kind, _, value = said.partition(" ")
@@ -342,6 +342,13 @@ def jobs_for_tasks(bench: Bench) -> None:
         if kind == "break":
             raise DarkroomError("Something went wrong inside the server.")
         return replace(await bench.jobs.resize_nothing(said, emit), warnings=[said])
+
+    return work
+
+
+def tools_with_tasks(bench: Bench) -> None:
+    """Tools that take some time; that their calls are tasks, and how these go on, is the product's."""
+    bench.jobs.work = timed_work(bench)
 
     async def run(ctx: Context, said: str) -> Any:
         tool = bench.room.catalog.builtin["resize"]
@@ -376,8 +383,6 @@ def jobs_for_tasks(bench: Bench) -> None:
             return t.InputRequiredResult(input_requests={"user_name": asking("What is your name?", "name")})
         response = (params.input_responses or {})["user_name"]
         return await run(ctx, f"name {response.content['name']}")
-
-    bench.jobs.work = work
 
 
 def lay_over(server: McpServer) -> None:
@@ -439,7 +444,7 @@ async def serve() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with open_bench(Path(folder), pace=replace(FAST, moment=0.1)) as bench:
             server = build_server(bench.room)
-            jobs_for_tasks(bench)
+            tools_with_tasks(bench)
             lay_over(server)
             config = uvicorn.Config(server.streamable_http_app(), port=0, http="h11", log_level="warning")
             listener = config.bind_socket()

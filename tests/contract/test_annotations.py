@@ -2,7 +2,7 @@
 
 import io
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +58,17 @@ class Stage:
         # An overwrite is what the hint of export_image speaks of.
         here = {"image": image, "images": [image], "job": self.job, "path": str(self.folder / "out.png")}
         extra = {"overwrite": True} if name == "export_image" else {}
-        example = managers()[name].example
+        example = with_image(managers()[name].example, image)
         return await self.client.call_tool(name, {**{key: here.get(key, example[key]) for key in example}, **extra})
+
+
+def with_image(value: Any, image: str) -> Any:
+    """An example with a real handle in place of `img_…`, however deep."""
+    if isinstance(value, Mapping):
+        return {key: with_image(each, image) for key, each in value.items()}
+    if isinstance(value, list):
+        return [with_image(each, image) for each in value]
+    return image if value == "img_…" else value
 
 
 def fresh_picture() -> bytes:

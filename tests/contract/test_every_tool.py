@@ -188,7 +188,7 @@ async def test_progress_rises_from_nothing_to_done(
     Image.open(io.BytesIO(TEST_PHOTO)).resize((1600, 1200)).save(buffer, "PNG")
     path = stored(pictures, buffer.getvalue(), f"progress-{tool.id}")
     job = await room.jobs.accept(caller, tool, arguments_of(tool, str(path), pictures))
-    seen: list[Progress] = []
+    seen: list[Status] = []
     async with room.jobs.watch(job.id) as events:
         async for progress in events:
             seen.append(progress)
@@ -196,7 +196,7 @@ async def test_progress_rises_from_nothing_to_done(
     assert fractions == sorted(fractions)
     assert all(0 <= fraction <= 1 for fraction in fractions)
     assert fractions[-1] == 1
-    assert all(len(progress.message) <= 120 for progress in seen)
+    assert all(len(progress.stage) <= 120 for progress in seen)
     assert (await room.jobs.wait(caller, job.id, 60)).state == "succeeded"
 
 

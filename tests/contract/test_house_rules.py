@@ -28,7 +28,7 @@ CONFIGURATION = {SERVER + name for name in ("app.py", "commands.py", "config.py"
 """Files that may know where configuration comes from: the composition root, and the process around it."""
 ENCODERS = {SERVER + "engine/" + name for name in ("encode.py", "fit.py", "worker.py")}
 """Writing a file, searching a quality that fits a size, and the warm-up of every encoder before the sandbox closes."""
-SPEAKERS = {SERVER + name for name in ("cli.py", "commands.py", "model_commands.py", "run.py")}
+SPEAKERS = {name for name in SOURCES if re.fullmatch(SERVER + r"(cli|run|(\w+_)?commands)\.py", name)}
 """Commands whose answers are for people."""
 OUTSIDE = {
     *(

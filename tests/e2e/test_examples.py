@@ -16,7 +16,15 @@ from darkroom_tools.kit.presets import social_presets
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PHOTOS = sorted((EXAMPLES / "photos").glob("*.jpg"))
-RECIPES = ("contact_sheet", "scan_to_pdf", "shop_listing", "social_kit", "watermark_portfolio", "web_folder")
+RECIPES = (
+    "contact_sheet",
+    "save_what_i_did",
+    "scan_to_pdf",
+    "shop_listing",
+    "social_kit",
+    "watermark_portfolio",
+    "web_folder",
+)
 
 
 def cook(recipe: str, source: Path, results: Path) -> list[str]:
@@ -163,3 +171,20 @@ def test_a_recipe_is_short_and_explains_itself(recipe: str) -> None:
     command = [sys.executable, str(EXAMPLES / f"{recipe}.py"), "--help"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert "RESULTS" in said
+
+
+def test_what_was_done_by_hand_once_is_done_to_the_whole_folder(folder: Path, tmp_path: Path) -> None:
+    said = cook("save_what_i_did", folder, tmp_path / "out")
+    assert re.fullmatch(r"Saved as wf_my_look_\w{6}", said[0])
+    predicted = re.fullmatch(r"It will be (\d+)x(\d+) jpeg", said[1])
+    assert predicted is not None
+    with zipfile.ZipFile(tmp_path / "out" / "my-look.zip") as archive:
+        names = sorted(name for name in archive.namelist() if not name.startswith("_"))
+        assert names == sorted(path.name for path in folder.iterdir())
+        sizes = {}
+        for name in names:
+            with Image.open(io.BytesIO(archive.read(name))) as image:
+                image.load()
+                sizes[name] = image.size
+    assert {width for width, _ in sizes.values()} == {480}
+    assert sizes["Chelsea & co.jpg"] == (int(predicted[1]), int(predicted[2]))

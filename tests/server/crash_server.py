@@ -1,7 +1,8 @@
 """A small server for the crash tests, run as `python crash_server.py FOLDER MODE NAME`; it says what it did.
 
 Modes: `singles` accepts and runs calls until it is killed, `batch` accepts one batch of 40 images and runs it, `zip`
-wants its results as a ZIP too, `drain` accepts nothing and ends once every job has ended.
+wants its results as a ZIP too, `mixed` accepts a batch and then calls, `drain` accepts nothing and ends once every job
+has ended.
 """
 
 import asyncio
@@ -97,13 +98,13 @@ async def main(folder: Path, mode: str, name: str) -> None:
             database, blobs, executor, intake, library, slots=3, limits=Limits(), credits=credits, alone=True
         ) as jobs:
             say("open")
-            if mode == "singles":
-                numbers = itertools.count()
-                await asyncio.gather(*(accept_singles(jobs, folder, name, numbers) for _ in range(4)))
-            elif mode in ("batch", "zip"):
+            if mode in ("batch", "zip", "mixed"):
                 values = [picture(folder, f"{name}-{n}") for n in range(40)]
                 job = await jobs.accept(ANN, tint, {"image": values}, each="image", archive=mode == "zip")
                 say("accepted", job.id)
+            if mode in ("singles", "mixed"):
+                numbers = itertools.count(100)
+                await asyncio.gather(*(accept_singles(jobs, folder, name, numbers) for _ in range(4)))
             waiting = sa.select(sa.func.count()).where(table.c.finished_at.is_(None))
             while await database.read(lambda c: c.execute(waiting).scalar_one()):
                 await asyncio.sleep(0.02)

@@ -147,7 +147,7 @@ async def test_a_saved_workflow_runs_over_a_batch(client: Client) -> None:
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        ({"tool": "compare"}, "steps[0].tool: 'compare' does not turn one image into one image."),
+        ({"tool": "compare"}, "steps[0].tool: 'compare' does not turn one image into one image"),
         ({"tool": "compare", "settings": {"target": "cup.png", "modus": "x"}}, "steps[0].settings.modus"),
         ({"tool": "info", "settings": {"deep": True}}, "steps[0].settings.deep"),
         ({"tool": "watermark-text", "settings": {"text": "${{ inputs.t }}"}}, "refers to input 't'"),

@@ -193,7 +193,10 @@ async def test_two_hundred_images_come_as_a_summary_with_the_first_and_every_fai
 
 async def test_a_dry_run_of_one_step_can_be_of_a_report_or_a_further_image(client: Client) -> None:
     told = await answer(client, "run_pipeline", steps=[{"tool": "info"}], images=["cup.png"], dryRun=True)
-    assert (told["makes"], told["exact"]) == ("a report", True)
+    assert (told["makes"], told["exact"], "cached" in told) == ("a report", True, False)
+    await answer(client, "run_pipeline", steps=[{"tool": "info"}], images=["cup.png"])
+    told = await answer(client, "run_pipeline", steps=[{"tool": "info"}], images=["cup.png"], dryRun=True)
+    assert (told["makes"], told["exact"], told["cached"]) == ("a report", True, True)
     step = {"tool": "compare", "settings": {"target": "rocket.png"}}
     told = await answer(client, "run_pipeline", steps=[step], images=["cup.png"], dryRun=True)
     made = await answer(client, "run_pipeline", steps=[step], images=["cup.png"])

@@ -153,6 +153,23 @@ def test_a_batch_survives_five_kills_and_repeats_only_what_was_under_way(tmp_pat
     check_files(tmp_path)
 
 
+def test_batches_and_calls_beside_them_survive_kills_together(tmp_path: Path) -> None:
+    dice = random.Random(9)
+    accepted: list[str] = []
+    for number in range(2):
+        running = crash(tmp_path, "mixed", f"round{number}", lambda s: s.wait_for("ran", dice.randint(5, 40)))
+        accepted += running.said("accepted")
+        forget_attempts(tmp_path)
+    drain(tmp_path)
+    states = dict(query(tmp_path, "SELECT id, state FROM jobs"))
+    assert Counter(states.values()) == {"succeeded": len(states)}
+    assert set(accepted) <= set(states)
+    [(items,)] = query(tmp_path, "SELECT sum(item_count) FROM jobs")
+    made = query(tmp_path, "SELECT parent, count(*) FROM images WHERE tool = 'tint' GROUP BY parent")
+    assert (len(made), {count for _, count in made}) == (items, {1})
+    check_files(tmp_path)
+
+
 def test_the_zip_of_a_batch_is_made_once_however_often_its_server_is_killed(tmp_path: Path) -> None:
     crash(tmp_path, "zip", "picture", lambda s: s.wait_for("ran", 15))
     while query(tmp_path, "SELECT count(*) FROM job_items")[0][0] < 38:  # the last kill comes while it is packed

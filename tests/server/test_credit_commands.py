@@ -1,16 +1,18 @@
 """`darkroom credits` and get_balance: what people and agents see of an account."""
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client
-from support.mcp_room import open_bench
+from support.mcp_room import open_bench, png
 
 from darkroom.accounts.credits import Credits
 from darkroom.cli import main
+from darkroom.faces.mcp.replies import finished_reply, pending_reply
 from darkroom.faces.mcp.server import build_server
 from darkroom.store.database import Database
 
@@ -106,3 +108,18 @@ async def test_by_default_everything_is_free_and_unlimited(tmp_path: Path) -> No
     async with open_bench(tmp_path) as bench, Client(build_server(bench.room)) as client:
         answer = await client.call_tool("get_balance", {})
         assert answer.structured_content == {"credits": "free, unlimited"}
+
+
+@pytest.mark.anyio
+async def test_replies_say_what_a_job_costs_where_anything_does(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench, Client(build_server(bench.room)) as client:
+        images = [await bench.store.add(png(40 + n, 30)) for n in range(2)]
+        steps = [{"tool": "resize", "settings": {"width": 20}}]
+        for given in (images[:1], images):
+            free = await client.call_tool("run_pipeline", {"steps": steps, "images": given})
+            assert "credits" not in (free.structured_content or {})
+    for job in bench.jobs.jobs:
+        reply = finished_reply(replace(job, credits=3), {}, bench.links)
+        assert (reply.structured_content or {})["credits"] == 3
+        pending = pending_reply(replace(job, credits=5, finished_at=None), {}, bench.links)
+        assert (pending.structured_content or {})["credits"] == 5

@@ -22,6 +22,9 @@ from darkroom.principal import Principal
 from darkroom.store.database import Database
 from darkroom.store.queue import QueueLimits
 from darkroom.store.schema import jobs, transfers
+from darkroom.workflows.compile import compile_workflow
+from darkroom.workflows.exchange import read_document
+from darkroom.workflows.gallery import gallery
 from darkroom_tools.errors import NoFace
 from darkroom_tools.plan import Plan, Step
 from darkroom_tools.registry import builtin_tools
@@ -233,8 +236,8 @@ async def test_grants_and_refunds_are_made_once_a_key_and_once_a_job(bank: Calla
     assert await at.balance() == Balance(free=1, purchased=10, refund=1)
 
 
-def quote(plan: Plan, tool: str = "resize", price: int | None = None, **items: int) -> Quote:
-    called = replace(builtin_tools()[tool], price=price)
+def quote(plan: Plan, price: int | None = None, workflow: str = "", **items: int) -> Quote:
+    called = replace(builtin_tools()["resize"], price=price, workflow=workflow)
     return Credits(None, on=True).quote(called, plan, **items)  # type: ignore[arg-type]
 
 
@@ -248,7 +251,31 @@ def test_a_quote_is_the_sum_of_the_steps_for_every_image_that_is_not_known() -> 
 
 def test_a_workflow_may_ask_for_more_than_its_steps_cost_but_never_for_less() -> None:
     assert quote(steps("resize", "upscale"), price=8) == Quote(8, 8)
-    assert quote(steps("resize", "upscale"), price=0) == Quote(4, 4)
+    assert quote(steps("resize", "upscale"), price=0, workflow="wf_cheap") == Quote(4, 4)
+
+
+def test_a_workflow_of_the_gallery_costs_what_its_document_says() -> None:
+    assert quote(steps("resize", "upscale"), price=2, workflow="gallery/print") == Quote(2, 2)
+
+
+def test_the_price_of_every_workflow_of_the_gallery_is_that_of_its_document() -> None:
+    credits = Credits(None, on=True)  # type: ignore[arg-type]
+    for saved in gallery().values():
+        assert saved.document.price is not None
+        assert credits.price_of(saved) == saved.document.price.execution
+
+
+def test_a_workflow_in_the_list_costs_the_sum_of_its_components_unless_it_asks_for_more() -> None:
+    components = [
+        {"type": "upscale", "settings": {"scale": 2}},
+        {"type": "export", "settings": {"targetFormat": "PNG"}},
+    ]
+    for asked, price in ((None, 4), (9, 9)):
+        document = read_document({"name": "W", "components": components, "price": {"execution": asked}})
+        tool = replace(compile_workflow(document, "wf-w", builtin_tools()), workflow="wf_w")
+        saved = replace(next(iter(gallery().values())), document=document, tool=tool)
+        assert Credits(None, on=True).price_of(saved) == price  # type: ignore[arg-type]
+        assert Credits(None).price_of(saved) is None  # type: ignore[arg-type]
 
 
 def test_every_tool_has_a_price_and_ai_costs_more_than_the_rest() -> None:

@@ -210,6 +210,26 @@ async def test_a_pipeline_may_pass_through_the_engine(desk: Desk, engine: ImageE
     assert engine.asked[0].images[0].opened().size == (40, 60)
 
 
+async def test_a_workflow_lays_a_picture_over_a_backdrop_that_the_engine_made(desk: Desk, engine: ImageEngine) -> None:
+    steps = [
+        {"id": "back", "tool": "generate-image", "settings": {"prompt": "Backdrop: ${{ inputs.scene }}"}},
+        {"id": "small", "tool": "resize", "settings": {"image": "${{ inputs.photo }}", "width": 200}},
+        {
+            "tool": "compose",
+            "settings": {"image": "${{ steps.back.image }}", "overlay": "${{ steps.small.image }}", "x": 10, "y": 10},
+        },
+        {"tool": "export", "settings": {"targetFormat": "PNG"}},
+    ]
+    inputs = {"photo": {"type": "image"}, "scene": {"type": "text", "default": "a beach"}}
+    await desk.call("save_workflow", name="Backdrop", steps=steps, inputs=inputs)
+    given = {"photo": "coat.png", "scene": "the moon", "aspectRatio": "16:9", "imageSize": "1K"}
+    facts = await desk.call("run_workflow", workflow="Backdrop", inputs=given)
+    assert (facts["width"], facts["height"], facts["method"]) == (1024, 576, "gpt-image-1")
+    assert "warnings" not in facts
+    [asked] = engine.asked
+    assert (asked.fields["prompt"], asked.fields["size"], asked.files) == ("Backdrop: the moon", "1536x1024", [])
+
+
 async def test_a_batch_asks_for_each_picture_and_keeps_what_was_made(desk: Desk, engine: ImageEngine) -> None:
     engine.next.append(Misbehaviour(400, error_body("no", "moderation_blocked")))
     steps = [{"tool": "edit_image", "settings": {"prompt": "Make it rain"}}]

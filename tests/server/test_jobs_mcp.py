@@ -98,6 +98,9 @@ async def test_the_steps_of_a_pipeline_belong_to_what_a_key_stands_for(client: C
         ({"idempotency_key": 5}, "idempotency-key should be a text"),
         ({"keep": "yes"}, "keep should be true or false"),
         ({"wait_seconds": 1000}, "0 to 600"),
+        ({"webhooks": "https://example.com/hook"}, "webhooks should be a list"),
+        ({"webhooks": [{"url": 5}]}, "webhooks should be a list of"),
+        ({"webhooks": ["ftp://example.com/hook"]}, "URL_NOT_ALLOWED"),
         ({"prioritty": 1}, "known are io.darkroom/idempotency-key"),
     ],
 )
@@ -105,6 +108,7 @@ async def test_terms_that_cannot_be_are_refused_in_words(client: Client, terms: 
     result = await client.call_tool("resize", {"image": "cup.png", "width": 20}, meta=meta(**terms))
     assert result.is_error
     assert said in text_of(result)
+    assert "Corrected call" not in text_of(result)
 
 
 async def test_jobs_are_listed_by_what_a_caller_remembers_of_them(client: Client) -> None:

@@ -21,6 +21,7 @@ from support.mcp_room import Bench, open_bench, png
 from darkroom.faces.mcp.server import build_server
 from darkroom.principal import LOCAL
 from darkroom.workflows.document import WorkflowDocument
+from darkroom.workflows.gallery import gallery
 from darkroom_prompts import load_prompts
 from darkroom_prompts.load import parse_prompt
 from darkroom_tools.kit.presets import social_presets
@@ -185,7 +186,8 @@ async def test_presets_workflows_and_choices_complete(bench: Bench) -> None:
         youtube = await completed(client, PromptReference(name="social_post"), "preset", "youtube")
         assert youtube
         assert all("YouTube" in preset for preset in youtube)
-        assert await completed(client, PromptReference(name="apply_workflow"), "workflow", "web") == ["Web photo"]
+        assert await completed(client, PromptReference(name="apply_workflow"), "workflow", "web-r") == ["gallery/web-ready"]
+        assert (await completed(client, PromptReference(name="apply_workflow"), "workflow", "web"))[0] == "Web photo"
         assert await completed(client, PromptReference(name="web_ready"), "format", "a") == ["avif"]
 
 
@@ -198,6 +200,6 @@ async def test_at_most_a_hundred_completions_are_shown(bench: Bench) -> None:
         await bench.room.workflows.save(LOCAL, WorkflowDocument.parse(document))
     async with Client(build_server(bench.room)) as client:
         result = await client.complete(PromptReference(name="apply_workflow"), {"name": "workflow", "value": ""})
-        assert json.loads(result.completion.model_dump_json())["total"] == 101
+        assert json.loads(result.completion.model_dump_json())["total"] == 101 + len(gallery())
     assert len(result.completion.values) == 100
     assert result.completion.has_more is True

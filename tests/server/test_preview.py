@@ -126,7 +126,10 @@ def test_what_would_fail_on_every_picture_is_a_problem_and_what_might_is_a_warni
 
 
 def test_all_steps_that_cannot_work_are_named() -> None:
-    steps = [("crop", {"left": 500, "top": 0, "width": 10, "height": 10}), ("remove-background", {"model": "u2net"})]
+    steps: Steps = [
+        ("crop", {"left": 500, "top": 0, "width": 10, "height": 10}),
+        ("remove-background", {"model": "u2net"}),
+    ]
     told = foretold(*steps, of=seen(100, 100))
     assert [(step, error.code) for step, error in told.problems] == [
         ("s1", "PROCESSING_FAILED"),

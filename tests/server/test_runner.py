@@ -252,3 +252,15 @@ def test_only_a_plan_that_writes_in_between_says_so():
     assert Plan.from_wire(plan.to_wire()) == plan
     assert "written" not in plan.to_wire()[1]
     assert plan.digest([]) != Plan((Step("a", "resize"), Step("b", "resize"))).digest([])
+
+
+def test_a_plan_of_several_steps_says_at_which_one_it_is(photo: Path, out: Path):
+    Image.fromarray(gradient(40, 6000)).save(photo, "PNG")  # enough strips for the encode to tell of itself
+    watcher = Watcher()
+    run(chain("pass-on", "pass-on", "pass-on"), photo, out, watcher)
+    stages = list(dict.fromkeys(message for _, message in watcher.seen))
+    assert stages[:3] == ["Step 1 of 3", "Step 2 of 3", "Step 3 of 3"]
+    assert "Step" not in stages[-1]
+    (out / "alone").mkdir()
+    run(chain("pass-on"), photo, out / "alone", alone := Watcher())
+    assert not any("Step" in message for _, message in alone.seen)

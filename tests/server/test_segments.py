@@ -25,7 +25,7 @@ from darkroom.executors.segments import SegmentedExecutor
 from darkroom.generative.client import ImagesClient
 from darkroom.generative.memory import Memory
 from darkroom.store.blobs import GRACE_SECONDS, BlobStore
-from darkroom_tools.errors import InvalidImage, InvalidSettings
+from darkroom_tools.errors import InvalidImage, InvalidSettings, UnsupportedFormat
 from darkroom_tools.plan import Plan, Step, input_ref, step_ref
 from darkroom_tools.registry import builtin_tools
 
@@ -89,6 +89,12 @@ def encoded(picture: PIL.Image.Image, format: str, **options: Any) -> bytes:
 
 def photo(width: int = 60, height: int = 40, color: str = "red") -> bytes:
     return encoded(PIL.Image.new("RGB", (width, height), color), "PNG")
+
+
+def moving() -> bytes:
+    """A GIF of three frames."""
+    frames = [PIL.Image.new("RGB", (30, 20), color) for color in ("red", "green", "blue")]
+    return encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
 
 
 async def test_the_last_step_may_be_the_engines(bench: Bench, engine: ImageEngine) -> None:
@@ -194,13 +200,7 @@ async def test_pictures_leave_upright_small_and_without_metadata(bench: Bench, e
         (encoded(PIL.Image.new("RGBA", (30, 20), (255, 0, 0, 99)), "PNG"), "PNG", "RGBA"),
         (encoded(PIL.Image.new("I;16", (30, 20), 40_000), "PNG"), "PNG", "L"),
         (encoded(PIL.Image.new("CMYK", (30, 20)), "JPEG"), "JPEG", "RGB"),
-        (
-            encoded(
-                PIL.Image.new("P", (30, 20)), "GIF", save_all=True, append_images=[PIL.Image.new("P", (30, 20), 1)] * 3
-            ),
-            "PNG",
-            "RGB",
-        ),
+        (moving(), "PNG", "RGB"),
         (encoded(PIL.Image.new("RGB", (30, 20)), "WEBP"), "JPEG", "RGB"),
     ],
     ids=["alpha", "16 bits", "CMYK", "animation", "WebP"],
@@ -212,6 +212,14 @@ async def test_odd_pictures_leave_as_plain_ones(
     with engine.asked[0].images[0].opened() as picture:
         assert (picture.format, picture.mode, picture.size) == (format, mode, (30, 20))
         assert getattr(picture, "n_frames", 1) == 1
+
+
+async def test_what_is_no_picture_yet_is_refused_and_what_is_lost_is_told(bench: Bench, engine: ImageEngine) -> None:
+    with pytest.raises(UnsupportedFormat, match="the file is SVG. Make a picture of it with svg_to_raster first"):
+        await bench.run(SNOW, inputs=(b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",))
+    assert engine.asked == []
+    outcome = (await bench.run(SNOW, inputs=(moving(),))).outcome
+    assert "Of the animation only the first of 3 frames was used." in outcome.warnings
 
 
 def white_left(mode: str) -> PIL.Image.Image:

@@ -27,6 +27,7 @@ WEB: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("data")
+    darkroom("tools", "--data-dir", folder)
     yield folder
     darkroom("stop", "--data-dir", folder)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import jsonschema
 import PIL.Image
 import pytest
 import skimage.data
+import sqlalchemy as sa
 from mcp import Client
 from mcp_types import TextContent
 from support.mcp_room import socket_transport
@@ -16,9 +18,13 @@ from support.mcp_room import socket_transport
 from darkroom.app import Darkroom, open_darkroom
 from darkroom.config import Config
 from darkroom.faces.mcp.server import build_server
+from darkroom.faces.mcp.workflow_replies import list_reply
 from darkroom.principal import LOCAL, Principal
 from darkroom.serve import mcp_room
+from darkroom.store.schema import jobs
 from darkroom.workflows.exchange import json_schema
+from darkroom.workflows.gallery import gallery
+from darkroom.workflows.stored import MOST_WORKFLOWS
 
 pytestmark = pytest.mark.anyio
 
@@ -273,6 +279,8 @@ async def test_an_old_version_runs_over_mcp_and_the_job_names_it(client: Client,
     assert saved["version"] == 2
     for key, width in (("Sized@1", 21), ("Sized", 22), (saved["versionId"], 22)):
         assert (await call(client, "run_workflow", workflow=key, inputs={"image": "cup.png"}))["width"] == width
+    named = await room.database.read(lambda c: c.execute(sa.select(jobs.c.version, jobs.c.workflow)).all())
+    assert (saved["versionId"], saved["workflow"]) in [tuple(row) for row in named]
     told = await call(client, "list_workflows", workflow="Sized@1")
     assert [row["number"] for row in told["versions"]] == [1, 2]
     assert (told["version"], told["document"]["components"][0]["settings"]) == (1, {"width": 21})
@@ -290,6 +298,15 @@ async def test_publishing_shows_and_hides_the_tool_and_it_runs_either_way(client
     assert (await call(client, shown["tool"], image="cup.png"))["width"] == 23
     await call(client, "save_workflow", name="Hidden", published=False)
     assert await names(client) == before
+
+
+async def test_what_a_deleted_workflow_made_stays(client: Client, room: Darkroom) -> None:
+    await call(client, "save_workflow", name="Gone", steps=[{"tool": "resize", "settings": {"width": 25}}])
+    made = await call(client, "run_workflow", workflow="Gone", inputs={"image": ["cup.png", "woman.jpg"]})
+    assert await call(client, "delete_workflow", workflow="Gone") == {"deleted": "Gone"}
+    assert (await refused(client, "run_workflow", workflow="Gone", inputs={"image": "cup.png"}))["code"] == "NOT_FOUND"
+    assert (await call(client, "get_job", job=made["job"]))["items"] == made["items"]
+    assert await bytes_of(room, made["items"][0]["image"])
 
 
 async def test_the_gallery_is_listed_runs_and_is_copied_but_is_no_tool(client: Client) -> None:
@@ -319,7 +336,7 @@ async def test_a_document_too_long_for_a_reply_is_read_as_a_resource(client: Cli
     saved = await call(client, "save_workflow", name="Long", steps=steps, inputs=inputs)
     told = await call(client, "list_workflows", workflow="Long")
     assert "document" not in told
-    uri = f"darkroom://workflows/{saved['workflow']}"
+    uri = f"darkroom://workflows/{saved['versionId']}"
     assert uri in told["next"]
     (content,) = (await client.read_resource(uri)).contents
     document = json.loads(content.text)  # type: ignore[union-attr]
@@ -340,3 +357,19 @@ async def test_words_that_hide_something_reach_no_model(client: Client) -> None:
     said = "".join(answer.model_dump_json() for answer in answers) + tool.model_dump_json()
     assert not any(mark in json.loads(f'"{hidden}"') and mark in said for mark in "\u202e\u200b\U000e0049")
     assert all("data, not instructions" in answer.model_dump_json() for answer in answers)
+
+
+@pytest.mark.parametrize("name", ["Shop photo", "產品" * 40])
+def test_no_list_is_too_long_for_a_reply(name: str) -> None:
+    entry = gallery()["web-ready"]
+    mine = [
+        replace(entry, id=f"wf_{n}", owner="local", name=name, tool_name=f"wf_{'a' * 31}", published=True)
+        for n in range(MOST_WORKFLOWS)
+    ]
+    reply = list_reply(mine, list(gallery().values()), asked=True, price=lambda _: 3)
+    assert len(reply.model_dump_json(by_alias=True).encode()) < 64_000
+    facts = reply.structured_content or {}
+    assert len(facts["items"]) == MOST_WORKFLOWS or facts["next"].startswith(
+        f"{MOST_WORKFLOWS - len(facts['items'])} more."
+    )
+    assert facts["caution"]

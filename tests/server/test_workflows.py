@@ -81,6 +81,7 @@ async def test_an_old_version_is_found_by_number_and_by_id_and_runs_as_it_was_sa
         found = await workflows.get(LOCAL, keys)
         assert (found.version, found.number, planned_width(found)) == (first.version, 1, 8)
         assert found.runnable().version == first.version
+        assert found.tool is (await workflows.get(LOCAL, "Small@1")).tool
     for keys in ("Small", "small", "Small@2", first.id, first.tool_name, first.tool_name.replace("_", "-")):
         assert planned_width(await workflows.get(LOCAL, keys)) == 9
     for keys in ("Small@3", "Small@0", "wfv_none", "Smoll", "", "@1"):
@@ -255,6 +256,7 @@ async def test_workflows_saved_as_lists_of_steps_still_load(database: Database) 
         "name": "Web",
         "steps": [{"tool": "resize", "settings": {"width": "${{ inputs.width }}"}}],
         "inputs": {"width": {"default": 1200, "description": "Long side"}},
+        "description": "Old\u202e words",
     }
     head = {"id": "wf_a", "owner": "local", "tool": "wf_web_aaaaaa", "name": "Web", "version": "wfv_a"}
     version = {"id": "wfv_a", "owner": "local", "workflow": "wf_a", "number": 1, "document": old}
@@ -262,7 +264,7 @@ async def test_workflows_saved_as_lists_of_steps_still_load(database: Database) 
     await database.write(lambda c: c.execute(versions.insert().values(**version, created_at=1.0)))
     workflows = Workflows(database)
     found = await workflows.get(LOCAL, "Web")
-    assert (found.published, planned_width(found)) == (True, 1200)
+    assert (found.published, planned_width(found), found.document.description) == (True, 1200, "Old words")
     again = await workflows.save(LOCAL, WorkflowDocument.parse(old))
     assert (again.id, again.number) == ("wf_a", 1)
 

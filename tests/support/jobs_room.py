@@ -86,7 +86,7 @@ class FakeExecutor:
         self,
         plan: Plan,
         digests: Sequence[str],
-        emit: Callable[[Progress], None],
+        emit: Callable[[Progress], None] = lambda _: None,
         wall_seconds: float | None = None,
         names: Sequence[str] = (),
         *,
@@ -111,7 +111,7 @@ class FakeExecutor:
         if error := self.fail(data[0]):
             raise error
         inputs = [Picture("png", "image/png", len(each), 8, 6) for each in data]
-        if plan.steps[-1].tool == "measure":
+        if not plan.steps or plan.steps[-1].tool == "measure":
             return SimpleNamespace(outcome=Outcome(inputs, report={"width": 8}), digests=())
         made = png(f"{plan.to_wire()}{data}")
         output = Output(Path("out.png"), Picture("png", "image/png", len(made), 4, 3))

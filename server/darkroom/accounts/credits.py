@@ -12,6 +12,8 @@ from darkroom.accounts.prices import Prices, load_prices
 from darkroom.errors import NotFound
 from darkroom.store.database import Database
 from darkroom.store.ids import new_id
+from darkroom.workflows.gallery import GALLERY
+from darkroom.workflows.service import Saved
 from darkroom_tools.base import Tool
 from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.kit.clean import clean_text
@@ -66,12 +68,19 @@ class Credits:
     def quote(self, tool: Tool, plan: Plan, items: int = 1, known: int = 0) -> Quote:
         """What it costs to run a plan on so many items, of which `known` need no work.
 
-        A saved workflow costs what its document says, and never less than its steps.
+        A saved workflow costs what its document says, but never less than its steps, whoever wrote it; one of the
+        gallery costs just what its document says.
         """
         if not self.on:
             return Quote(0, 0, items)
-        each = max(self._prices.of_plan(plan), tool.price or 0)
+        each = _asked(tool, self._prices.of_plan(plan))
         return Quote(each * (items - known), each, known if each else items)
+
+    def price_of(self, saved: Saved) -> int | None:
+        """What one run of a workflow costs, None where nothing has a price; settings given with a call can change it."""
+        if not self.on or saved.tool is None:
+            return None
+        return _asked(saved.tool, self._prices.of_document(saved.document))
 
     def reserve(self, connection: sa.Connection, account: str, job_id: str, amount: int, now: float) -> None:
         """Set a job's credits aside in the transaction that accepts it; a new account gets its free ones first.
@@ -141,3 +150,10 @@ class Credits:
 
     def _open(self, connection: sa.Connection, account: str) -> None:
         ledger.open_account(connection, account, self._free, self._clock())
+
+
+def _asked(tool: Tool, steps: int) -> int:
+    """The price of a tool whose steps cost so much together."""
+    if tool.price is not None and tool.workflow.startswith(GALLERY):
+        return tool.price
+    return max(steps, tool.price or 0)

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from darkroom.workflows.document import WorkflowDocument
 from darkroom_tools.base import Tool
 from darkroom_tools.plan import Plan
 from darkroom_tools.registry import builtin_tools
 
 __all__ = ["Prices", "load_prices"]
+
+
+_EXPORT = {"export": "convert"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,12 @@ class Prices:
     def of_plan(self, plan: Plan) -> int:
         """What all steps cost together."""
         return sum(self.of_step(step.tool, step.settings) for step in plan.steps)
+
+    def of_document(self, document: WorkflowDocument) -> int:
+        """What the components of a workflow cost together, with the settings that stand there already."""
+        types = [_EXPORT.get(component.type, component.type.replace("_", "-")) for component in document.components]
+        pairs = zip(types, document.components, strict=True)
+        return sum(self.of_step(tool, component.settings) for tool, component in pairs)
 
     def _of_kind(self, tool: str) -> int:
         found = builtin_tools().get(tool)

@@ -47,7 +47,9 @@ def attach_picture(image: Image, settings: Attach) -> Image:
         width, height = max(1, round(still.width * scale)), max(1, round(still.height * scale))
         smaller = still.reduced(scale) if image.frames == 1 else pixels
         pixels = premultiplied(smaller, lambda p: resized(p, width, height))
-    plain = _plain(pixels)
+    plain = _plain(pixels).copy_memory()
+    if plain.hasalpha() and plain[plain.bands - 1].min() == 255:
+        plain = plain.extract_band(0, n=plain.bands - 1)
     format: Format = "jpeg" if still.source.format in PHOTOS and not plain.hasalpha() else "png"
     return _bare(still.with_pixels(plain), format)
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import pyvips
-
 from darkroom.engine.fields import without
 from darkroom.engine.work import Work
 from darkroom_tools.base import Image, Tool
@@ -15,13 +13,17 @@ from darkroom_tools.plan import Plan, Step, step_ref
 
 __all__ = ["Flow"]
 
+RENDERED_BYTES = 256 * 1024 * 1024
+"""Results up to this size are computed at once: 85 megapixels in 8 bits."""
+
 
 class Flow:
     """What the steps of a plan take, by reference.
 
-    Pixels stream from step to step, read once from top to bottom, wherever one tool alone takes them and reads them so.
-    What several steps take, or one that reads it in any order, is computed once and kept in memory; what it was computed
-    from is let go.
+    The result of a step is computed before the next one takes it. Left lazy, libvips would compute it again for each
+    area that a filter reads twice and for each step that takes it: ten steps took twice the time, and a picture that
+    doubles with every step an exponential one. Large results of which each pixel is read once stay lazy and stream.
+    What nobody takes any more is let go.
 
     Args:
         plan: Steps whose references point backwards.
@@ -47,50 +49,45 @@ class Flow:
                 self._takers.setdefault(ref, []).append(tools[step.tool])
         self._left = {ref: len(takers) for ref, takers in self._takers.items()}
 
-    def streams(self, ref: str) -> bool:
-        """Whether the pixels of a picture are read once, from top to bottom."""
-        takers = self._takers.get(ref, ())
-        return len(takers) <= 1 and all(tool.sequential for tool in takers)
+    @property
+    def streams(self) -> bool:
+        """Whether all pixels are read once, from top to bottom, so that files need not be decoded as a whole."""
+        return all(len(takers) == 1 and takers[0].sequential for takers in self._takers.values())
 
-    def renders(self, step: Step) -> bool:
-        """Whether the result of a step is computed as soon as the step is done."""
-        return step is not self._last and not self.streams(step_ref(step.id))
+    def is_last(self, step: Step) -> bool:
+        """Whether it makes the result of the plan, which is computed as it is written."""
+        return step is self._last
 
     def take(self, step: Step) -> None:
         """Forget what no step after this one takes; for the last one all stays until its result is written."""
-        if step is self._last:
+        if self.is_last(step):
             return
         for ref in _refs(step):
             self._left[ref] -= 1
             if self._left[ref] == 0 and isinstance(gone := self.held.pop(ref, None), Image):
                 self._work.let_go(gone.pixels)
 
-    def render(self, image: Image, low: float, high: float, message: str) -> Image:
-        """The picture with its pixels in memory, so that they can be read in any order and as often as wanted.
+    def render(self, step: Step, image: Image, low: float, high: float, message: str) -> Image:
+        """The result of a step with its pixels computed, as the part `low`..`high` of the plan.
 
-        Computing them is the part `low`..`high` of the plan.
+        A picture that is still as it was decoded stays so, and one of which much memory would be needed stays lazy
+        unless several steps take it.
         """
         lazy = image.pixels
-        as_decoded = lazy is image.source.pixels
-        if as_decoded and not lazy.get_typeof(STREAMED):
+        size = lazy.width * lazy.height * lazy.bands * (2 if lazy.format == "ushort" else 1)
+        alone = len(self._takers.get(step_ref(step.id), ())) <= 1
+        if lazy is image.source.pixels or (alone and size > RENDERED_BYTES):
             return image
-        self._work.let_go(lazy)
-        self._work.watch(lazy, low, high, message)
-        pixels = _in_memory(lazy)
-        self._work.let_go(lazy)
+        # What is in memory already comes back from `copy_memory` as itself, with the signal of a watcher that is gone: the
+        # next evaluation would call it, and the process would end.
+        watched = lazy.copy()
+        self._work.watch(watched, low, high, message)
+        pixels = without(watched.copy_memory(), STREAMED)
+        self._work.let_go(watched)
         self._work.stop_on_cancel(pixels)
-        reload = image.reload
-        return replace(
-            image,
-            pixels=pixels,
-            source=replace(image.source, pixels=pixels if as_decoded else None),
-            reload=(lambda scale: _in_memory(reload(scale))) if reload is not None else None,
-        )
+        # Without the decoded picture, whose memory can go now.
+        return replace(image, pixels=pixels, source=replace(image.source, pixels=None))
 
 
 def _refs(step: Step) -> list[str]:
     return [ref for refs in step.images.values() for ref in refs]
-
-
-def _in_memory(pixels: pyvips.Image) -> pyvips.Image:
-    return without(pixels.copy_memory(), STREAMED)

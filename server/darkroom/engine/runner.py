@@ -91,7 +91,7 @@ def run_plan(
         gathered = _Gathered()
         for number, path in enumerate(paths):
             ref, name = input_ref(number), names[number] if names else ""
-            flow.held[ref] = given = codec.open_file(path, limits, sequential=flow.streams(ref), name=name)
+            flow.held[ref] = given = codec.open_file(path, limits, sequential=flow.streams, name=name)
             if isinstance(given, Image):
                 opened.append(replace(given.source, pixels=None))
                 work.stop_on_cancel(given.pixels)
@@ -101,18 +101,20 @@ def run_plan(
         *shares, (start, _, end) = _shares(plan, tools, flow)
         result: Any = None
         for number, (step, (low, middle, high)) in enumerate(zip(plan.steps, shares, strict=True)):
-            work.check()
+            work.within = f"Step {number + 1} of {len(plan.steps)}" if len(plan.steps) > 1 else ""
+            work.progress(low)
             result = _run_step(tools[step.tool], step, flow.held, work.stage(low, middle))
             _note(result, gathered, limits, work)
             flow.take(step)
-            if step is not plan.steps[-1]:
+            if not flow.is_last(step):
                 made = work.encode(result) if step.written and isinstance(result, Image) else result
                 if isinstance(made, File) and _is_picture(made):
                     result = _opened_again(made, out_dir, f"step-{number}", limits)
-                elif isinstance(result, Image) and flow.renders(step):
-                    result = flow.render(result, middle, high, tools[step.tool].title)
+                elif isinstance(result, Image):
+                    result = flow.render(step, result, middle, high, tools[step.tool].title)
                 flow.held[step_ref(step.id)] = result
             work.progress(high)
+        work.within = ""
         outputs = _write(_list(result), out_dir, limits, work, gathered, (start, end))
         report = result.model_dump(mode="json", by_alias=True) if isinstance(result, Report) else None
         gathered.add(_told_of_models(plan, tools, work), work.notes)
@@ -137,11 +139,11 @@ def _told_of_models(plan: Plan, tools: Mapping[str, Tool], work: Work) -> dict[s
 
 
 def _shares(plan: Plan, tools: Mapping[str, Tool], flow: Flow) -> list[tuple[float, float, float]]:
-    """The parts of the progress for each step and for the encode, where lazy steps do their work.
+    """The parts of the progress for each step and for the encode, where the last step does its work if it is lazy.
 
     Of each its beginning, where the tool is done and only its result is left to compute, and its end.
     """
-    weights = [(_weight(tools[step.tool]), RUN_WEIGHT if flow.renders(step) else 0.0) for step in plan.steps]
+    weights = [(_weight(tools[step.tool]), 0.0 if flow.is_last(step) else RUN_WEIGHT) for step in plan.steps]
     weights.append((ENCODE_WEIGHT, 0.0))
     total = sum(tool + rest for tool, rest in weights)
     low, shares = 0.0, []

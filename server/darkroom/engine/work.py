@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Stage", "Work"]
 
 SECONDS_BETWEEN_REPORTS = 0.1
+LONGEST_MESSAGE = 120
 
 
 class Work:
@@ -28,6 +29,7 @@ class Work:
 
     Attributes:
         encode: Encodes a picture for a tool; whoever runs the plan sets it.
+        within: Where in the plan the work is, such as `Step 2 of 5`; told before what is being done.
         devices: What ran models so far.
         notes: Sentences of the engine about how models ran, each once.
     """
@@ -41,6 +43,7 @@ class Work:
         installed: Collection[str] = (),
     ) -> None:
         self.installed = frozenset(installed)
+        self.within = ""
         self.devices: set[str] = set()
         self.notes: list[str] = []
         self._ask = ask
@@ -77,7 +80,8 @@ class Work:
         now = time.monotonic()
         if now - self._reported_at >= SECONDS_BETWEEN_REPORTS:
             self._reported_at = now
-            self._report(self._reached, message)
+            told = ": ".join(part for part in (self.within, message) if part)
+            self._report(self._reached, told[:LONGEST_MESSAGE])
 
     def infer(self, model: str, inputs: "Sequence[np.ndarray]") -> Inference:
         """Run a model."""
@@ -132,7 +136,7 @@ class Stage:
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Report how much of this step is done, 0..1."""
-        self._work.progress(self._low + self._span * max(0.0, min(1.0, fraction)), message[:120])
+        self._work.progress(self._low + self._span * max(0.0, min(1.0, fraction)), message[:LONGEST_MESSAGE])
 
     def installed(self, model: str) -> bool:
         """Whether the model's file and ONNX Runtime are there."""

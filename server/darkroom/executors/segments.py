@@ -16,13 +16,14 @@ from typing import Any, Final
 
 from darkroom.engine.attaching import attach_mask, attach_picture, take_picture
 from darkroom.engine.outcome import Outcome, Picture, Progress
+from darkroom.engine.sniff import DOCUMENTS
 from darkroom.errors import EngineAnswerInvalid, EngineNotConfigured
 from darkroom.executors.cuts import ancestors, generation_of, part, shares
 from darkroom.executors.local import Away, Emit, Finished, LocalExecutor
 from darkroom.generative.client import Answer, ImagesClient, Sent
 from darkroom.generative.memory import Memory
 from darkroom_tools.base import Tool
-from darkroom_tools.errors import DarkroomError, ProcessingCrashed, ProcessingTimeout
+from darkroom_tools.errors import DarkroomError, ProcessingCrashed, ProcessingTimeout, UnsupportedFormat
 from darkroom_tools.generation import Attachment, Generation, differs
 from darkroom_tools.plan import Plan, Step, input_ref, step_ref
 
@@ -206,7 +207,8 @@ class SegmentedExecutor:
         finished = await self._take(answer)
         course.facts |= {"method": engine.model}
         course.facts["usage"] = _added(course.facts.get("usage", {}), answer.usage)
-        course.warnings += _size_warnings(wanted, answer, pictures, engine.model)
+        if step is course.plan.steps[-1]:  # steps behind it may well crop
+            course.warnings += _size_warnings(wanted, answer, pictures, engine.model)
         if self._memory is not None and course.job:
             await asyncio.to_thread(self._memory.keep, key, finished.digests[0])
         return finished
@@ -229,6 +231,9 @@ class SegmentedExecutor:
     async def _prepare(self, course: _Course, wanted: Generation) -> tuple[list[Sent], Sent | None]:
         """The pictures and the mask as they leave; one that is used twice is made once."""
         made: dict[str, Sent] = {}
+        for number, facts in enumerate(course.pictures):
+            if Attachment(input_ref(number)) in (*wanted.images, wanted.mask):
+                course.warnings += _checked(facts)
         for picture in wanted.images:
             if picture.ref not in made:
                 made[picture.ref] = await self._attach(course, picture, attach_picture.id, {})
@@ -299,6 +304,21 @@ class SegmentedExecutor:
 def _scaled(emit: Emit, share: tuple[float, float]) -> Emit:
     low, high = share
     return lambda progress: emit(Progress(low + (high - low) * progress.fraction, progress.message))
+
+
+def _checked(facts: Picture) -> list[str]:
+    """What is lost of an input that goes to an engine as it is.
+
+    Raises:
+        UnsupportedFormat: It is no picture yet.
+    """
+    if facts.format in DOCUMENTS:
+        maker = "svg_to_raster" if facts.format == "svg" else "pdf_to_image"
+        raise UnsupportedFormat(
+            f"Engines take pictures, but the file is {facts.format.upper()}. Make a picture of it with {maker} first.",
+            got=facts.format,
+        )
+    return [f"Of the animation only the first of {facts.frames} frames was used."] if facts.frames > 1 else []
 
 
 def _bare(finished: Finished) -> Finished:

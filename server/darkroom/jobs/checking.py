@@ -14,7 +14,6 @@ from darkroom.engine.limits import Limits
 from darkroom.errors import InsufficientCredits
 from darkroom.intake import Resolved
 from darkroom.jobs.looking import NOBODY, Looker, Seen
-from darkroom.jobs.record import ItemResult
 from darkroom.jobs.recording import filed_answer
 from darkroom.jobs.request import Call, Request, make_request
 from darkroom.library.library import find_images
@@ -157,17 +156,17 @@ class Checker:
 
     async def _answers(
         self, principal: Principal, request: Request, held: Sequence[Mapping[str, Sequence[Any]]]
-    ) -> dict[int, tuple[ItemResult, tuple[ImageRecord, ...]]]:
-        """The items that the library knows, by number."""
+    ) -> dict[int, tuple[ImageRecord, ...]]:
+        """What the library knows of the items, by number; of a report there are no pictures."""
 
-        def work(connection: sa.Connection) -> dict[int, tuple[ItemResult, tuple[ImageRecord, ...]]]:
+        def work(connection: sa.Connection) -> dict[int, tuple[ImageRecord, ...]]:
             found = {}
             for number, item in enumerate(request.items):
                 bytes_known = all(isinstance(each, Seen) and each.resolved for each in _flat(held[number]))
                 answer = filed_answer(connection, principal.id, item) if bytes_known and item.error is None else None
                 if answer is not None:
                     records = find_images(connection, principal.id, answer.images)
-                    found[number] = (answer, tuple(records[each] for each in answer.images if each in records))
+                    found[number] = tuple(records[each] for each in answer.images if each in records)
             return found
 
         return await self._database.read(work)
@@ -176,7 +175,7 @@ class Checker:
         self,
         request: Request,
         held: Sequence[Mapping[str, Sequence[Any]]],
-        answers: Mapping[int, tuple[ItemResult, tuple[ImageRecord, ...]]],
+        answers: Mapping[int, tuple[ImageRecord, ...]],
         installed: frozenset[str],
         engine: DarkroomError | None,
     ) -> list[CheckedItem]:
@@ -194,9 +193,8 @@ class Checker:
             found = forecast(
                 request.plan, given, tools, self._limits, installed=installed, measured=packaged, engine=engine
             )
-            made = answers[number][1] if number in answers else None
             labels = tuple(each.label for each in sources if each.label)
-            items.append(CheckedItem(sources, found, made, labels=labels))
+            items.append(CheckedItem(sources, found, answers.get(number), labels=labels))
         return items
 
     async def _summed(self, principal: Principal, tool: Tool, request: Request, items: list[CheckedItem]) -> Check:

@@ -87,7 +87,7 @@ class Looker:
     async def _one(self, principal: Principal, field: str, value: Any) -> Seen | DarkroomError:
         if value is NOBODY:
             return Seen(Given())
-        if _is_address(value):
+        if _is_address(value) and self._intake.fetches:
             return Seen(Given(), clean_text(str(value), LONGEST_LABEL))
         async with self._room:
             try:

@@ -148,29 +148,13 @@ def enqueue(
 
 def claim(connection: sa.Connection, worker: str, count: int, now: float, limits: QueueLimits) -> list[Claim]:
     """Take up to `count` jobs in their order, no owner over its limit of running jobs, none past its deadline."""
-    given = {
-        "worker": worker,
-        "most": count,
-        "share": limits.owner_running,
-        "now": now,
-        "until": now + limits.lease_seconds,
-    }
-    taken = connection.execute(_claim_statement(connection.dialect.name), given)
-    rows = sorted(taken, key=lambda row: (row.turn - HEAD_START * row.priority, row.seq))
-    return [
-        Claim(
-            row.id,
-            row.owner,
-            row.tool,
-            row.request,
-            worker,
-            row.attempt,
-            row.created_at,
-            row.started_at,
-            row.deadline_at,
-        )
-        for row in rows
-    ]
+    given = {"worker": worker, "share": limits.owner_running, "now": now, "until": now + limits.lease_seconds}
+    statement = _claim_statement(connection.dialect.name)
+    claims: list[Claim] = []
+    while len(claims) < count and (row := connection.execute(statement, given).first()) is not None:
+        times = (row.created_at, row.started_at, row.deadline_at)
+        claims.append(Claim(row.id, row.owner, row.tool, row.request, worker, row.attempt, *times))
+    return claims
 
 
 def heartbeat(
@@ -364,23 +348,18 @@ _FORGET = [
 
 @functools.cache
 def _claim_statement(dialect: str) -> sa.UpdateBase:
-    order = (jobs.c.turn - HEAD_START * jobs.c.priority, jobs.c.seq)
-    nth = sa.func.row_number().over(partition_by=jobs.c.owner, order_by=order)
     in_time = sa.or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > sa.bindparam("now"))
-    ranked = sa.select(jobs.c.seq, nth.label("nth")).where(_QUEUED, in_time).subquery()
     other = jobs.alias()
-    running = sa.select(sa.func.count()).where(other.c.owner == jobs.c.owner, other.c.state == "running")
+    of_owner = sa.select(other.c.owner).where(other.c.state == "running").group_by(other.c.owner)
+    busy = of_owner.having(sa.func.count() >= sa.bindparam("share"))
     chosen = (
         sa.select(jobs.c.seq)
-        .join(ranked, ranked.c.seq == jobs.c.seq)
-        .where(_QUEUED, ranked.c.nth + running.scalar_subquery() <= sa.bindparam("share"))
-        .order_by(*order)
-        .limit(sa.bindparam("most"))
+        .where(_QUEUED, in_time, jobs.c.owner.not_in(busy))
+        .order_by(jobs.c.turn - HEAD_START * jobs.c.priority, jobs.c.seq)
+        .limit(1)
     )
     if dialect == "postgresql":
         chosen = chosen.with_for_update(of=jobs, skip_locked=True)
-    columns = (jobs.c.id, jobs.c.owner, jobs.c.tool, jobs.c.request, jobs.c.attempt, jobs.c.created_at)
-    times = (jobs.c.started_at, jobs.c.deadline_at)
     return (
         jobs.update()
         .where(jobs.c.seq.in_(chosen))
@@ -391,5 +370,8 @@ def _claim_statement(dialect: str) -> sa.UpdateBase:
             attempt=jobs.c.attempt + 1,
             started_at=sa.func.coalesce(jobs.c.started_at, sa.bindparam("now")),
         )
-        .returning(*columns, *times, jobs.c.priority, jobs.c.turn, jobs.c.seq)
+        .returning(jobs.c.id, jobs.c.owner, jobs.c.tool, jobs.c.request, jobs.c.attempt, *_TIMES)
     )
+
+
+_TIMES = (jobs.c.created_at, jobs.c.started_at, jobs.c.deadline_at)

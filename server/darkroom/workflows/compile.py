@@ -151,6 +151,7 @@ def _published(document: WorkflowDocument, identifier: str, nodes: Sequence[Node
         worker="vector" if any(tool.worker == "vector" for tool in used) else "pixels",
         generative=any(tool.generative for tool in used),
         expand=_Expansion(nodes, inputs),
+        price=document.price.execution if document.price is not None else None,
     )
 
 

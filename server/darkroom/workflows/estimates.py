@@ -48,10 +48,6 @@ class Range:
     def __add__(self, other: "Range") -> "Range":
         return Range(self.low + other.low, self.high + other.high)
 
-    def times(self, factor: float) -> "Range":
-        """So many times as much."""
-        return Range(self.low * factor, self.high * factor)
-
     def widened(self, low: float, high: float) -> "Range":
         """Each end times a factor of its own."""
         return Range(self.low * low, self.high * high)
@@ -108,7 +104,7 @@ def file_bytes(
     kind = source.format if source is not None and source.format in ("jpeg", "png") else "other"
     constant, by_source, by_scale, low, high = _between(measured, kind, quality)
     density = source.density if source is not None else 0.0
-    middle = constant + by_source * density + by_scale * math.log(min(1.0, max(scale, 0.05)))
+    middle = constant + by_source * density + by_scale * math.log(min(4.0, max(scale, 0.05)))
     ends = zip((low, high), OTHER_PHOTOS, strict=True)
     least, most = (math.exp(middle + end) * further * pixels * frames for end, further in ends)
     return Range(max(FEWEST_BYTES, least * (ANIMATED if frames > 1 else 1.0)), max(FEWEST_BYTES, most))

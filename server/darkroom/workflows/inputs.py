@@ -24,7 +24,8 @@ RESERVED: Final = frozenset({"image", "images"})
 class _WorkflowSettings(Settings):
     """Base of the settings of workflows: inputs answer to their own names only."""
 
-    model_config = ConfigDict(validate_by_name=False)
+    # Words are given with each field; looking for them in source text takes most of the time of making a model.
+    model_config = ConfigDict(validate_by_name=False, use_attribute_docstrings=False)
 
 
 @dataclass(frozen=True, slots=True)

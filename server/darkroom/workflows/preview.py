@@ -8,6 +8,7 @@ from typing import Any, Final
 from darkroom.engine.limits import Limits
 from darkroom.workflows.estimates import (
     AROUND,
+    FEWEST_BYTES,
     OTHER_MACHINES,
     Range,
     Weight,
@@ -32,6 +33,12 @@ NOMINAL_BYTES: Final = 4_000_000
 
 KEEP_SCALE: Final = frozenset({"crop", "border", "rotate", "stitch", "collage", "split"})
 """Tools that change the size of a picture without making its detail finer or coarser."""
+
+PLAIN_AREAS: Final = frozenset({"collage", "stitch", "border", "compose"})
+"""Tools that may fill much of a picture with one colour."""
+
+PLAIN_SHARE: Final = 0.4
+"""Of the bytes of a photograph what a picture of the same size may have that is plain for a large part."""
 
 FITTING: Final = frozenset({"resize", "smart-crop", "collage"})
 """Tools that may have to make a picture larger to fit it into a size."""
@@ -215,6 +222,12 @@ def _megapixels(shapes: Sequence[Shape]) -> float:
     return sum(each.width * each.height * each.frames for each in shapes) / 1e6
 
 
+def _between(held: Sequence[Shape], made: Sequence[Shape]) -> tuple[float, float]:
+    """Megapixels of what goes into a step or comes out of it, whichever are more: at least, and at most."""
+    certain = [[each for each in shapes if each.exact] for shapes in (held, made)]
+    return max(map(_megapixels, certain)), max(_megapixels(held), _megapixels(made))
+
+
 def _seconds(
     plan: Plan,
     shapes: Sequence[Shape],
@@ -228,11 +241,13 @@ def _seconds(
     for shape in shapes:
         total += reading_seconds(shape.format, _megapixels([shape]))
     for step in plan.steps:
-        most = max(_megapixels(_held(step, shapes, expected)), _megapixels(expected.steps.get(step.id, ())))
-        spent = tool_seconds(step.tool, most)
-        total += Range(spent.low, math.inf) if unmeasured.intersection(tools[step.tool].models) else spent
+        held, made = _held(step, shapes, expected), expected.steps.get(step.id, ())
+        least, most = (tool_seconds(step.tool, n) for n in _between(held, made))
+        unsure = unmeasured.intersection(tools[step.tool].models)
+        total += Range(least.low, math.inf if unsure else most.high)
     for shape in expected.results:
-        total += writing_seconds(shape.format, _megapixels([shape]))
+        written = writing_seconds(shape.format, _megapixels([shape]))
+        total += Range(written.low if shape.exact else 0.0, written.high)
     total = total.widened(*OTHER_MACHINES) + Range(*AROUND)
     if any(tools[step.tool].generative for step in plan.steps):
         return total
@@ -259,7 +274,11 @@ def _bytes(
     known = [each for each in ranges if each is not None]
     if not known:
         return None
-    smallest = Range(min(each.low for each in known), min(each.high for each in known))
+    # What is drawn and not photographed may be next to nothing.
+    least = min(each.low for each in known) if shape.exact and given else float(FEWEST_BYTES)
+    if any(step.tool in PLAIN_AREAS for step in plan.steps):
+        least *= PLAIN_SHARE
+    smallest = Range(least, min(each.high for each in known))
     return Range(min(smallest.low, 0.7 * target), target) if target else smallest
 
 

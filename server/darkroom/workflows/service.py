@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import ValidationError
 
 from darkroom.errors import DarkroomError, NotFound
 from darkroom.principal import Principal
@@ -34,6 +33,9 @@ FRESH_SECONDS = 1.0
 
 TRIES = 8
 """A save that met another one of the same name starts again; each time at least one of them is done."""
+
+KEPT_OLDER = 50
+"""Older versions of one owner that stay compiled after they were asked for."""
 
 NUMBERED = re.compile(r"(.+)@(\d{1,9})")
 
@@ -86,6 +88,7 @@ class _Owned:
 
     saved: dict[str, Saved] = field(default_factory=dict)
     heads: dict[str, Head] = field(default_factory=dict)
+    older: dict[str, Saved] = field(default_factory=dict)
     seen_at: float | None = None
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -135,8 +138,8 @@ class Workflows:
         Raises:
             NotFound: No such workflow or version of the principal, with the nearest name.
         """
-        for now in (False, True):
-            await self.refresh(principal, now=now)
+        for at_once in (False, True):
+            await self.refresh(principal, now=at_once)
             if (found := await self._find(principal, key)) is not None:
                 return found
         raise missing(key, [saved.name for saved in self.list(principal)])
@@ -246,22 +249,27 @@ class Workflows:
             return found
         if key.startswith("wfv_"):
             versions = await self._database.read(lambda c: stored.load_versions(c, principal.id, [key]))
-            return self._of_version(principal, versions.get(key))
+            return await self._of_version(principal, versions.get(key))
         if (match := NUMBERED.fullmatch(key)) is None or (base := find_saved(mine, match[1])) is None:
             return None
         number = int(match[2])
         if number == base.number:
             return base
-        return self._of_version(
-            principal, await self._database.read(lambda c: stored.load_version(c, principal.id, base.id, number))
-        )
+        version = await self._database.read(lambda c: stored.load_version(c, principal.id, base.id, number))
+        return await self._of_version(principal, version)
 
-    def _of_version(self, principal: Principal, version: Version | None) -> Saved | None:
-        head = self._owners[principal.id].heads.get(version.workflow) if version is not None else None
+    async def _of_version(self, principal: Principal, version: Version | None) -> Saved | None:
+        owned = self._owners[principal.id]
+        head = owned.heads.get(version.workflow) if version is not None else None
         if version is None or head is None:
             return None
-        newest = self._owners[principal.id].saved[head.id]
-        return newest if newest.version == version.id else _from_stored(head, version)
+        if owned.saved[head.id].version == version.id:
+            return owned.saved[head.id]
+        if version.id not in owned.older:
+            while len(owned.older) >= KEPT_OLDER:
+                del owned.older[next(iter(owned.older))]
+            owned.older[version.id] = await asyncio.to_thread(_from_stored, head, version)
+        return replace(owned.older[version.id], published=head.published)
 
     async def _insist(self, work: Callable[[sa.Connection], tuple[Head, Version, bool]]) -> tuple[Head, Version, bool]:
         for _ in range(TRIES - 1):
@@ -295,8 +303,8 @@ def missing(key: str, names: Sequence[str]) -> NotFound:
 def _same(document: WorkflowDocument, written: Mapping[str, Any]) -> bool:
     """Whether a stored document says the same; that it is published is no part of a version."""
     try:
-        before = WorkflowDocument.model_validate(written)
-    except ValidationError:
+        before = cleaned(WorkflowDocument.parse(written))
+    except DarkroomError:
         return False
     return before.model_dump(exclude={"published"}) == document.model_dump(exclude={"published"})
 
@@ -309,7 +317,7 @@ def _from_stored(head: Head, version: Version) -> Saved:
     # One that an older or a newer Darkroom wrote may be unreadable; it is listed and can be deleted all the same.
     document = WorkflowDocument.model_construct(name=head.name, components=[])
     try:
-        document = WorkflowDocument.parse(version.document)
+        document = cleaned(WorkflowDocument.parse(version.document))
         return _saved(head, version, document, compile_workflow(document, _id_of(head), builtin_tools()))
     except DarkroomError as error:
         log.warning("version %d of workflow %s no longer compiles: %s", version.number, head.id, error.message)

@@ -105,6 +105,8 @@ def _shape(settings: GifTools, shapes: Shapes) -> Shape:
             return Shape(0, 0, format="zip", files=last - first + 1)
         return replace(image, frames=1).encoded_as(settings.extract_format)
     _check_moving(image, settings)
+    if settings.action == "optimize":
+        _check_packed(image.written)
     if settings.action == "resize":
         return image.sized(*_size(image, settings))
     lies = settings.action == "rotate" and settings.angle in (90, 270)
@@ -174,14 +176,18 @@ def _check_frame(image: Image | Shape, name: str, number: int) -> None:
         )
 
 
+def _check_packed(format: str) -> None:
+    if format not in ("gif", "webp"):
+        raise ProcessingFailed(
+            f"Action 'optimize' makes a GIF or WebP smaller, but the picture is {format.upper()}. Use compress for it."
+        )
+
+
 def _optimized(image: Image, settings: GifTools) -> Image:
     format = image.encoding.format or image.source.format
     if format == "webp":
         return image.encode_as(effort="small", never_larger=True)
-    if format != "gif":
-        raise ProcessingFailed(
-            f"Action 'optimize' makes a GIF or WebP smaller, but the picture is {format.upper()}. Use compress for it."
-        )
+    _check_packed(format)
     palette = Palette(settings.colors, settings.dither, settings.effort, UNSEEN, UNSEEN)
     return image.encode_as(palette=palette, never_larger=True)
 

@@ -130,11 +130,11 @@ def _selected(pages: str, count: int) -> list[int]:
         if beyond > count:
             has = "has 1 page" if count == 1 else f"has {count} pages"
             raise InvalidSettings(f"The PDF {has}, but page {beyond} was asked for.", field="pages", limit=count)
-    return _chosen(ranges)
+    return _chosen(ranges, count)
 
 
-def _chosen(ranges: Iterable[tuple[int, int]]) -> list[int]:
-    """The page numbers of all ranges, each once.
+def _chosen(ranges: Iterable[tuple[int, int]], count: int | None = None) -> list[int]:
+    """The page numbers of all ranges, each once; `count` is how many pages there are, where that is known.
 
     Raises:
         LimitExceeded: They are too many.
@@ -143,10 +143,11 @@ def _chosen(ranges: Iterable[tuple[int, int]]) -> list[int]:
     for first, last in ranges:
         chosen.update(dict.fromkeys(range(first, min(last, first + MOST_PAGES) + 1)))
         if len(chosen) > MOST_PAGES:
+            has = "Too many pages were asked for" if count is None else f"The PDF has {count} pages"
             raise LimitExceeded(
-                f"Pages up to {last} were asked for; at most {MOST_PAGES} are rendered in one call. "
-                f"Ask for some, such as pages '1-{MOST_PAGES}'.",
+                f"{has}; at most {MOST_PAGES} are rendered in one call. Ask for some, such as pages '1-{MOST_PAGES}'.",
                 code="TOO_MANY_PAGES",
+                got=count,
                 limit=MOST_PAGES,
             )
     return list(chosen)

@@ -37,7 +37,7 @@ class EditImage(Generating):
 def edit_image(
     image: Attachment, settings: EditImage, references: list[Attachment] | None = None, mask: Attachment | None = None
 ) -> Generation:
-    """Change a picture by words; references are images 2, 3…; mask: white may change.
+    """Change a picture by words; references are images 2, 3…; mask: white changes.
 
     The prompt counts the pictures: `image` is image 1, the references follow. `roles` names them for the model, such as
     `["person", "clothes"]`. Pictures leave without metadata, at most 2048 pixels a side.

@@ -139,6 +139,8 @@ def _outlook(result: Outlook) -> dict[str, Any]:
 
 def _made(records: Sequence[ImageRecord]) -> dict[str, Any]:
     """An answer that is in the library already."""
+    if not records:
+        return {"makes": "a report"}
     made = [
         _shown(
             {

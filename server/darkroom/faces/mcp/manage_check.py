@@ -27,18 +27,13 @@ UNNAMED = {"name": "Unsaved workflow"}
 class CheckWorkflow(Settings):
     """Arguments of check_workflow: those of run_workflow for one that is saved, those of save_workflow for another."""
 
-    aliases: ClassVar = {
-        "document": "workflow",
-        "id": "workflow",
-        "tool": "workflow",
-        "workflowId": "workflow",
-    }
+    aliases: ClassVar = {"id": "workflow", "tool": "workflow", "workflowId": "workflow"}
 
-    workflow: Annotated[
-        Annotated[str, Field(min_length=1, max_length=120)] | dict[str, Any] | None, WithJsonSchema({"type": "string"})
-    ] = None
-    steps: Annotated[Any, WithJsonSchema({"type": "array", "items": {"type": "object"}})] = None
-    inputs: Annotated[Any, WithJsonSchema({"type": "object"})] = None
+    workflow: Annotated[str, Field(min_length=1, max_length=120), WithJsonSchema({"type": "string"})] | None = None
+    steps: Annotated[list[Any], WithJsonSchema({"type": "array", "items": {"type": "object"}})] | None = None
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    document: Unpublished[dict[str, Any] | None] = None
+    """A whole document, instead of its steps."""
     values: Unpublished[dict[str, Any]] = Field(default_factory=dict)
     """Of the inputs, where `inputs` defines them."""
 
@@ -48,30 +43,32 @@ class CheckWorkflow(Settings):
         """What has no name here is a value of an input, such as `image`; what only documents have is left out."""
         if not isinstance(data, Mapping) or not isinstance(data.get("values", {}), Mapping):
             return data
+        if isinstance(data.get("workflow"), Mapping):
+            data = {**data, "workflow": None, "document": data["workflow"]}
         own = {**cls.aliases, **{name: name for name in wire_names(cls)}}
         inline = {"steps", "components"} & data.keys()
         fields = {*wire_names(WorkflowDocument), "format", "formatVersion"} - own.keys() if inline else set()
         beside = {key: value for key, value in data.items() if key not in own and key not in fields}
         values = {**beside, **data.get("values", {})}
         if "components" in data:
-            return {"workflow": {key: data[key] for key in ("components", "inputs") if key in data}, "values": values}
+            return {"document": {key: data[key] for key in ("components", "inputs") if key in data}, "values": values}
         return {**{key: value for key, value in data.items() if key in own}, "values": values}
 
 
 async def check_workflow(call: Call, wanted: CheckWorkflow) -> types.CallToolResult:
     """Every problem of a workflow, or what it would make and take; nothing is run, and no pixel is read."""
-    if (wanted.workflow is None) == (wanted.steps is None):
+    if [wanted.workflow, wanted.steps, wanted.document].count(None) != 2:
         raise InvalidSettings(
             "Give workflow, the name of one, or the steps of one that is not saved.", field="workflow"
         )
-    if isinstance(wanted.workflow, str):
+    if wanted.workflow is not None:
         saved = await call.room.catalog.workflow(call.principal, wanted.workflow)
         facts: dict[str, Any] = {"workflow": saved.name}
         if saved.tool is None:
             found = await asyncio.to_thread(problems, saved.document, call.room.catalog.builtin)
             return refused_reply(found, **facts)
-        return await _checked(call, saved.tool, saved.document, {**_values(wanted.inputs), **wanted.values}, facts)
-    given = wanted.workflow or {"steps": wanted.steps, **({} if wanted.inputs is None else {"inputs": wanted.inputs})}
+        return await _checked(call, saved.tool, saved.document, {**wanted.inputs, **wanted.values}, facts)
+    given = wanted.document if wanted.document is not None else {"steps": wanted.steps, "inputs": wanted.inputs}
     written = _as_steps if "steps" in given else str
     try:
         document = read_document({**UNNAMED, **given})
@@ -82,12 +79,6 @@ async def check_workflow(call: Call, wanted: CheckWorkflow) -> types.CallToolRes
         return refused_reply(found, written)
     tool = await asyncio.to_thread(compile_workflow, document, "unsaved", call.room.catalog.builtin)
     return await _checked(call, tool, document, wanted.values, {}, written)
-
-
-def _values(inputs: Any) -> dict[str, Any]:
-    if inputs is not None and not isinstance(inputs, Mapping):
-        raise InvalidSettings("Of a saved workflow, inputs are values by name.", field="inputs")
-    return dict(inputs or {})
 
 
 async def _checked(
@@ -147,6 +138,6 @@ CHECK_MANAGERS = (
         check_workflow,
         read_only=True,
         category="Workflows",
-        example={"workflow": "Web photo", "inputs": {"image": "img_…"}},
+        example={"workflow": "gallery/web-ready", "inputs": {"image": "img_…"}},
     ),
 )

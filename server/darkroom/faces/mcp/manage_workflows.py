@@ -40,7 +40,8 @@ STEP_SCHEMA = {
 class SaveWorkflow(Settings):
     """Arguments of save_workflow: the fields of the document, or the picture whose recipe it is to be."""
 
-    model_config = ConfigDict(extra="allow")  # the other fields of a document, which is checked as a whole
+    # The other fields of a document are taken too, and checked with it as a whole.
+    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
     aliases: ClassVar = {"components": "steps", "from_image": "fromImage", "image": "fromImage"}
 
     name: str
@@ -74,7 +75,7 @@ class RunWorkflow(Settings):
     workflow: Annotated[str, Field(min_length=1, max_length=120)]
     """Name or id, of a version name@2"""
     inputs: dict[str, Any] = Field(default_factory=dict)
-    """By name; one image as a list runs on each. Also aspectRatio 16:9, imageSize 2K"""
+    """By name; one image as a list runs on each. Also aspectRatio, imageSize 2K"""
     zip: Unpublished[bool] = False
     """Also one ZIP of all results."""
 
@@ -146,10 +147,11 @@ async def list_workflows(call: Call, wanted: ListWorkflows) -> types.CallToolRes
     if wanted.workflow is not None:
         saved = await call.room.catalog.workflow(call.principal, wanted.workflow)
         versions = await call.room.workflows.versions(call.principal, saved) if saved.owner else []
-        return everything_reply(saved, versions)
+        return everything_reply(saved, versions, price=call.room.credits.price_of(saved))
     await call.room.workflows.refresh(call.principal, now=True)
     mine, common = call.room.workflows.list(call.principal), await call.room.catalog.gallery()
-    return list_reply(_holding(wanted.query, mine), _holding(wanted.query, common), asked=bool(wanted.query))
+    mine, common = _holding(wanted.query, mine), _holding(wanted.query, common)
+    return list_reply(mine, common, asked=bool(wanted.query), price=call.room.credits.price_of)
 
 
 def _holding(query: str, among: Sequence[Saved]) -> list[Saved]:
@@ -239,7 +241,7 @@ WORKFLOW_MANAGERS = (
         idempotent=True,
         open_world=True,
         category="Workflows",
-        example={"workflow": "Web photo", "inputs": {"image": "img_…"}},
+        example={"workflow": "gallery/web-ready", "inputs": {"image": "img_…"}},
     ),
     Manager(
         "delete_workflow",

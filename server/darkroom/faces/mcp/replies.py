@@ -54,6 +54,9 @@ MOST_LINKS = 20
 REPORT_BYTES = 40_000
 """Structured bytes of one report; longer texts in it are cut."""
 
+CORRECTED_CHARACTERS = 10_000
+"""Of a corrected call; a longer one would mostly repeat what came."""
+
 LONGEST_TEXT = 2_000
 WIDEST_OBJECT = 200
 
@@ -142,8 +145,8 @@ def facts_reply(facts: Mapping[str, Any], links: Sequence[types.ResourceLink] = 
 
 def error_reply(error: DarkroomError, *, corrected: Mapping[str, Any] | None = None) -> types.CallToolResult:
     """An error that teaches: code, what came, what is allowed, and a call that works where one is known."""
-    extra = {"correctedCall": dict(corrected)} if corrected else {}
-    return _failure(error.to_wire(), extra)
+    shown = corrected if corrected and len(dumps(corrected)) <= CORRECTED_CHARACTERS else None
+    return _failure(error.to_wire(), {"correctedCall": dict(shown)} if shown else {})
 
 
 def _failure(wire: Mapping[str, Any], extra: Mapping[str, Any]) -> types.CallToolResult:
