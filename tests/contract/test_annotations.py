@@ -155,15 +155,6 @@ async def overwrites_a_file(stage: Stage, _store: Store) -> bool:
     return out.read_bytes() != b"mine"
 
 
-async def replaces_a_workflow(stage: Stage, store: Store) -> bool:
-    await stage.use("save_workflow")
-    before = (await store())[1]
-    other = {**managers()["save_workflow"].example, "description": "Another."}
-    await stage.client.call_tool("save_workflow", other)
-    after = (await store())[1]
-    return after.keys() == before.keys() and after != before
-
-
 async def deletes_a_workflow(stage: Stage, store: Store) -> bool:
     await stage.use("save_workflow")
     before = (await store())[1]
@@ -177,12 +168,17 @@ async def drops_work(stage: Stage, _store: Store) -> bool:
     return job.is_error and job.structured_content is not None and job.structured_content["state"] == "canceled"
 
 
+async def forgets_a_job(stage: Stage, _store: Store) -> bool:
+    await stage.client.call_tool("rate_job", {"job": stage.job, "delete": True})
+    return (await stage.client.call_tool("get_job", {"job": stage.job})).is_error
+
+
 DESTROYS: dict[str, Callable[[Stage, Store], Awaitable[bool]]] = {
     "delete_image": deletes_an_image,
     "export_image": overwrites_a_file,
-    "save_workflow": replaces_a_workflow,
     "delete_workflow": deletes_a_workflow,
     "cancel_job": drops_work,
+    "rate_job": forgets_a_job,
 }
 """What each tool with a destructive hint can destroy."""
 

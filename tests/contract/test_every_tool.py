@@ -13,8 +13,7 @@ from support.odd import ODD_PICTURES, TEST_PHOTO, UNREADABLE, endless_picture
 
 from darkroom.app import Darkroom
 from darkroom.engine.limits import Limits
-from darkroom.engine.outcome import Progress
-from darkroom.jobs.record import ItemResult, Job
+from darkroom.jobs.record import ItemResult, Job, Status
 from darkroom.principal import Principal
 from darkroom_tools.base import Tool
 from darkroom_tools.errors import DarkroomError

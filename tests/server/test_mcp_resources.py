@@ -186,7 +186,9 @@ async def test_presets_workflows_and_choices_complete(bench: Bench) -> None:
         youtube = await completed(client, PromptReference(name="social_post"), "preset", "youtube")
         assert youtube
         assert all("YouTube" in preset for preset in youtube)
-        assert await completed(client, PromptReference(name="apply_workflow"), "workflow", "web-r") == ["gallery/web-ready"]
+        assert await completed(client, PromptReference(name="apply_workflow"), "workflow", "web-r") == [
+            "gallery/web-ready"
+        ]
         assert (await completed(client, PromptReference(name="apply_workflow"), "workflow", "web"))[0] == "Web photo"
         assert await completed(client, PromptReference(name="web_ready"), "format", "a") == ["avif"]
 

@@ -214,7 +214,6 @@ WORKFLOW_MANAGERS = (
         "Save steps, or what led to a picture, as a new tool. The same name adds a version.",
         SaveWorkflow,
         save_workflow,
-        destructive=True,
         idempotent=True,
         category="Workflows",
         example={
