@@ -48,6 +48,7 @@ class Flow:
             for ref in _refs(step):
                 self._takers.setdefault(ref, []).append(tools[step.tool])
         self._left = {ref: len(takers) for ref, takers in self._takers.items()}
+        self._read_later: set[str] = set()
 
     @property
     def streams(self) -> bool:
@@ -58,14 +59,17 @@ class Flow:
         """Whether it makes the result of the plan, which is computed as it is written."""
         return step is self._last
 
-    def take(self, step: Step) -> None:
-        """Forget what no step after this one takes; for the last one all stays until its result is written."""
-        if self.is_last(step):
-            return
+    def let_go(self, step: Step) -> None:
+        """Forget what no step after this one takes, now that its result is computed.
+
+        What a result that stayed lazy was made of stays: libvips does not know whose memory it reads.
+        """
         for ref in _refs(step):
             self._left[ref] -= 1
-            if self._left[ref] == 0 and isinstance(gone := self.held.pop(ref, None), Image):
-                self._work.let_go(gone.pixels)
+            if self._left[ref] == 0 and ref not in self._read_later:
+                gone = self.held.pop(ref, None)
+                if isinstance(gone, Image):
+                    self._work.let_go(gone.pixels)
 
     def render(self, step: Step, image: Image, low: float, high: float, message: str) -> Image:
         """The result of a step with its pixels computed, as the part `low`..`high` of the plan.
@@ -76,7 +80,10 @@ class Flow:
         lazy = image.pixels
         size = lazy.width * lazy.height * lazy.bands * (2 if lazy.format == "ushort" else 1)
         alone = len(self._takers.get(step_ref(step.id), ())) <= 1
-        if lazy is image.source.pixels or (alone and size > RENDERED_BYTES):
+        if lazy is image.source.pixels:
+            return image
+        if alone and size > RENDERED_BYTES:
+            self._read_later.update(_refs(step))
             return image
         # What is in memory already comes back from `copy_memory` as itself, with the signal of a watcher that is gone: the
         # next evaluation would call it, and the process would end.

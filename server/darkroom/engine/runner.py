@@ -105,7 +105,6 @@ def run_plan(
             work.progress(low)
             result = _run_step(tools[step.tool], step, flow.held, work.stage(low, middle))
             _note(result, gathered, limits, work)
-            flow.take(step)
             if not flow.is_last(step):
                 made = work.encode(result) if step.written and isinstance(result, Image) else result
                 if isinstance(made, File) and _is_picture(made):
@@ -113,6 +112,7 @@ def run_plan(
                 elif isinstance(result, Image):
                     result = flow.render(step, result, middle, high, tools[step.tool].title)
                 flow.held[step_ref(step.id)] = result
+                flow.let_go(step)
             work.progress(high)
         work.within = ""
         outputs = _write(_list(result), out_dir, limits, work, gathered, (start, end))
