@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     parser = _parser()
     chosen, rest = parser.parse_known_args(arguments)
-    if rest and chosen.command != "run":
+    if rest and not getattr(chosen, "takes_settings", False):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     chosen.rest = rest
     try:
@@ -124,7 +124,7 @@ def _add_tools(commands: Commands) -> None:
     run.add_argument("--overwrite", action="store_true", help="replace files that exist")
     run.add_argument("--skip-existing", action="store_true", help="leave out files that have a result already")
     run.add_argument("-h", "--help", action="store_true", help="show this, or with TOOL its settings")
-    run.set_defaults(handler=_run, parser=run)
+    run.set_defaults(handler=_run, parser=run, takes_settings=True)
 
     tools = _add(commands, "tools", "list the tools, or describe one", "Saved workflows are among them.")
     tools.add_argument("tool", metavar="TOOL", nargs="?", help="describe this tool with its settings")

@@ -50,9 +50,11 @@ def add_parser(add: Callable[..., argparse.ArgumentParser], commands: object) ->
     imported = action("import", "save a JSON document as a workflow, or as the next version of one", _import)
     imported.add_argument("file", metavar="FILE", help="that export wrote; - is standard input")
     imported.add_argument("--name", metavar="NAME", help="save it under this name instead")
+    run.set_defaults(takes_settings=True)
+    run.epilog = "Inputs of the workflow are given as --NAME VALUE; `darkroom workflows show NAME` tells them."
     run.add_argument("files", metavar="FILE", nargs="*", help="pictures, patterns of files, folders")
     run.add_argument(
-        "--input", action="append", default=[], metavar="NAME=VALUE", help="an input of the workflow; repeatable"
+        "--input", action="append", default=[], metavar="NAME=VALUE", help="an input with the name of an option here"
     )
     run.add_argument("--out", metavar="DIR", help="folder for the results (default: beside each file)")
     run.add_argument("--zip", metavar="FILE", help="write one ZIP of all results instead of files")
@@ -214,7 +216,6 @@ def _delete(chosen: argparse.Namespace) -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     import re
-    from dataclasses import replace
     from functools import partial
     from pathlib import Path
 
@@ -229,7 +230,8 @@ def _run(chosen: argparse.Namespace) -> int:
     if "problem" in facts:
         raise ValueError(f"The workflow {facts['name']!r} cannot run any more. {facts['problem']}")
     schema = _as_schema(facts["inputs"])
-    wanted = replace(parse_words([f"--{given}" for given in chosen.input], schema), files=tuple(chosen.files))
+    words = [*chosen.files, *chosen.rest, *(f"--{given}" for given in chosen.input)]
+    wanted = parse_words(words, schema)
     out, zip = (Path(path) if path else None for path in (chosen.out, chosen.zip))
     to = Results(out, chosen.overwrite, chosen.skip_existing, zip)
     label = re.sub(r"[^\w]+", "-", facts["name"]).strip("-").lower() or "workflow"

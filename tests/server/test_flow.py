@@ -51,10 +51,17 @@ def test_what_a_lazy_result_reads_is_kept_until_the_end(monkeypatch: pytest.Monk
     flow.held[input_ref(0)] = first
     # As some tools do: the memory of the picture that came in, under another name.
     shared = first.with_pixels(first.pixels.copy_memory())
-    flow.held[step_ref("a")] = flow.render(TURNED.steps[0], shared, 0.0, 0.5, "Rotate")
-    flow.let_go(TURNED.steps[0])
+    flow.hold(TURNED.steps[0], flow.render(TURNED.steps[0], shared, 0.0, 0.5, "Rotate"))
     del level, first
     gc.collect()
     overwritten = [np.full((200, 300, 3), 255, np.uint8) for _ in range(8)]
     assert shared.pixels.avg() == 7
     del overwritten
+
+
+def test_a_warning_is_told_once_however_many_steps_come_after_it() -> None:
+    work = Work(lambda _fraction, _message: None, no_model)  # type: ignore[arg-type]
+    flow = Flow(TURNED, known_tools([]), work)
+    black = pyvips.Image.black(8, 8)
+    flow.hold(TURNED.steps[0], Image(black, Source("png", 1, black)).warn("The picture was enlarged."))
+    assert flow.held[step_ref("a")].warnings == ()

@@ -59,11 +59,13 @@ class Flow:
         """Whether it makes the result of the plan, which is computed as it is written."""
         return step is self._last
 
-    def let_go(self, step: Step) -> None:
-        """Forget what no step after this one takes, now that its result is computed.
+    def hold(self, step: Step, result: Any) -> None:
+        """Keep what a step made for those after it, and forget what none of them takes any more.
 
-        What a result that stayed lazy was made of stays: libvips does not know whose memory it reads.
+        Its warnings are told already. What a result that stayed lazy was made of stays: libvips does not know whose
+        memory it reads.
         """
+        self.held[step_ref(step.id)] = replace(result, warnings=()) if isinstance(result, Image) else result
         for ref in _refs(step):
             self._left[ref] -= 1
             if self._left[ref] == 0 and ref not in self._read_later:

@@ -26,7 +26,7 @@ from darkroom_tools.errors import (
     UnsupportedFormat,
 )
 from darkroom_tools.kit.archive import write_zip
-from darkroom_tools.plan import Plan, Step, input_ref, step_ref
+from darkroom_tools.plan import Plan, Step, input_ref
 
 __all__ = ["run_plan"]
 
@@ -111,8 +111,7 @@ def run_plan(
                     result = _opened_again(made, out_dir, f"step-{number}", limits)
                 elif isinstance(result, Image):
                     result = flow.render(step, result, middle, high, tools[step.tool].title)
-                flow.held[step_ref(step.id)] = result
-                flow.let_go(step)
+                flow.hold(step, result)
             work.progress(high)
         work.within = ""
         outputs = _write(_list(result), out_dir, limits, work, gathered, (start, end))
