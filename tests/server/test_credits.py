@@ -198,7 +198,8 @@ async def test_a_crash_leaves_no_job_half_charged(tmp_path: Path, monkeypatch: p
         books = counted(room.database, 5)
         assert await books.balance("ann") == Balance(free=4, reserved=1)
         assert [row.state for row in await room.rows(jobs)] == ["running"]
-        await room.jobs._dispatcher.start(alone=True)
+        await room.jobs._dispatcher._reap(alone=True)
+        room.jobs._dispatcher.wake()
         done = await room.done(job)
         assert (done.state, done.credits) == ("succeeded", 1)
         assert await books.balance("ann") == Balance(free=4)

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from llms_txt import parse_llms_file
 from mcp import Client, StdioServerParameters
+from support.image_engine import serving_images
 from support.odd import TEST_DOCUMENTS
 from support.onnx_models import install, stand_ins
 from support.processes import PHOTOS, Served, darkroom, serving
@@ -21,7 +22,16 @@ from darkroom.serve import all_pages
 pytestmark = pytest.mark.anyio
 
 # What an example stands on must be there before it: a job, a workflow; what it takes away goes last.
-LAST = ["run_pipeline", "save_workflow", "list_workflows", "delete_workflow", "get_job", "cancel_job", "delete_image"]
+LAST = [
+    "run_pipeline",
+    "save_workflow",
+    "list_workflows",
+    "run_workflow",
+    "delete_workflow",
+    "get_job",
+    "cancel_job",
+    "delete_image",
+]
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +102,10 @@ async def agent(tmp_path: Path) -> AsyncIterator[Client]:
     (tmp_path / "data").mkdir()
     install(tmp_path / "data", stand_ins())
     command = ["-m", "darkroom", "mcp", "--data-dir", str(tmp_path / "data"), "--root", str(tmp_path / "desk")]
-    async with Client(StdioServerParameters(command=sys.executable, args=command)) as client:
-        yield client
+    with serving_images() as engine:
+        env = {f"DARKROOM_{name.upper()}": value for name, value in engine.settings.items()}
+        async with Client(StdioServerParameters(command=sys.executable, args=command, env=env)) as client:
+            yield client
     darkroom("stop", "--data-dir", tmp_path / "data")
 
 

@@ -134,8 +134,8 @@ async def test_vector_workers_start_when_needed_and_end_when_idle(
     async with pools(tmp_path) as (pixels, vector):
         assert (vector.stats()["asleep"], vector.stats()["idle"], vector.sandbox) == (1, 0, "starting")
         await result_of(vector, draw(), [drawing])
-        while vector._background:
-            await asyncio.wait(vector._background)
+        while started := {*vector._background, *pixels._background}:
+            await asyncio.wait(started)
         assert (vector.stats()["asleep"], vector.stats()["idle"]) == (0, 1)
         assert vector.sandbox == pixels.sandbox
 

@@ -1,3 +1,6 @@
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,3 +132,10 @@ def test_compiling_leaves_the_tools_own_models_as_they_were() -> None:
     before = snapshot()
     compiled(RESIZE, CONVERT, inputs={"width": {"default": 7}, "quality": {"default": 9}})
     assert snapshot() == before
+
+
+def test_the_workflow_in_the_readme_compiles() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    [written] = [text for text in re.findall(r"```json\n(.*?)```", readme, re.DOTALL) if "components" in text]
+    tool = compile_workflow(WorkflowDocument.parse(json.loads(written)), "wf-readme", builtin_tools())
+    assert list(tool.input_schema()["properties"]) == ["photo", "format"]

@@ -102,7 +102,7 @@ def run_plan(
         result: Any = None
         for number, (step, (low, middle, high)) in enumerate(zip(plan.steps, shares, strict=True)):
             work.within = f"Step {number + 1} of {len(plan.steps)}" if len(plan.steps) > 1 else ""
-            work.progress(low)
+            work.progress(low) if number else work.check()
             result = _run_step(tools[step.tool], step, flow.held, work.stage(low, middle))
             _note(result, gathered, limits, work)
             if not flow.is_last(step):

@@ -52,6 +52,5 @@ CREDIT_MANAGERS = (
         GetBalance,
         get_balance,
         read_only=True,
-        category="Credits",
     ),
 )
