@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from darkroom import __version__
 from darkroom.accounts.credits import Credits
 from darkroom.catalog import Catalog
-from darkroom.config import Config
+from darkroom.config import Config, wrong_variables
 from darkroom.engine import attaching
 from darkroom.engine.limits import MEGA, MIB, Limits
 from darkroom.engine.models import ModelService
@@ -178,8 +180,15 @@ def _database(config: Config) -> Database:
 
 @asynccontextmanager
 async def open_database(chosen_data_dir: str | None) -> AsyncIterator[tuple[Database, Config]]:
-    """The database of a data directory, also while its server runs, for commands that look after accounts."""
-    config = Config() if chosen_data_dir is None else Config(data_dir=Path(chosen_data_dir))
+    """The database of a data directory, also while its server runs, for commands that look after accounts.
+
+    Raises:
+        DarkroomError: A variable is wrong, or the database cannot be opened.
+    """
+    try:
+        config = Config() if chosen_data_dir is None else Config(data_dir=Path(chosen_data_dir))
+    except ValidationError as error:
+        raise DarkroomError(wrong_variables(error), code="CONFIGURATION_INVALID") from error
     async with _database(config) as database:
         yield database, config
 

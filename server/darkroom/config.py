@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-__all__ = ["Config"]
+__all__ = ["Config", "wrong_variables"]
 
 
 def _split(value: object) -> object:
@@ -98,3 +98,11 @@ class Config(BaseSettings):
 
     free_credits: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     """Credits that an account gets once, at its first use."""
+
+
+def wrong_variables(error: ValidationError) -> str:
+    """Which variables are wrong, and how."""
+    return " ".join(
+        f"DARKROOM_{'_'.join(str(part) for part in found['loc']).upper()}: {found['msg']}, got {found['input']!r}."
+        for found in error.errors()
+    )

@@ -10,7 +10,7 @@ import anyio
 from pydantic import ValidationError
 
 from darkroom.asgi import is_loopback
-from darkroom.config import Config
+from darkroom.config import Config, wrong_variables
 from darkroom.errors import DarkroomError
 from darkroom.serve import CannotListen, serve_standalone
 from darkroom.serve import serve as serve_process
@@ -27,7 +27,7 @@ def serve(
     try:
         config = _config(chosen_data_dir, host, port)
     except ValidationError as error:
-        return _fail(_words(error))
+        return _fail(wrong_variables(error))
     if not is_loopback(config.host) and config.token is None and not background:
         return _fail(
             f"{config.host} can be reached from other machines. Set DARKROOM_TOKEN to a long random value first; "
@@ -44,7 +44,7 @@ def standalone(chosen_data_dir: str | None, roots: Sequence[Path]) -> int:
     try:
         config = _config(chosen_data_dir, None, None)
     except ValidationError as error:
-        return _fail(_words(error))
+        return _fail(wrong_variables(error))
     return _run(serve_standalone, config, roots)
 
 
@@ -60,14 +60,6 @@ def _run(work: Callable[..., Awaitable[None]], *arguments: Any) -> int:
 def _config(chosen_data_dir: str | None, host: str | None, port: int | None) -> Config:
     chosen = {"data_dir": chosen_data_dir, "host": host, "port": port}
     return Config(**{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]
-
-
-def _words(error: ValidationError) -> str:
-    """Which variables are wrong, and how."""
-    return " ".join(
-        f"DARKROOM_{'_'.join(str(part) for part in found['loc']).upper()}: {found['msg']}, got {found['input']!r}."
-        for found in error.errors()
-    )
 
 
 async def _serving(config: Config, background: bool, idle_seconds: float | None) -> None:

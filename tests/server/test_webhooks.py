@@ -323,6 +323,18 @@ async def test_a_removed_webhook_takes_what_it_did_not_hear_with_it(post: Post) 
     assert await post.room.database.read(lambda c: c.scalar(sa.select(sa.func.count(webhook_deliveries.c.id)))) == 0
 
 
+async def test_what_was_delivered_long_ago_is_forgotten_and_what_waits_is_not(post: Post) -> None:
+    await post.webhooks.add("ann", PLAIN)
+    await post.room.done(await post.room.tint())
+    post.receiver.replies = [status(204), status(500)]
+    post.now = 1_000.0
+    await post.room.database.write(lambda c: c.execute(webhook_deliveries.update().values(due_at=0.0)))
+    await post.courier.deliver_due()
+    await post.room.done(await post.room.tint(shade=1))
+    await post.room.jobs.prune(60.0)
+    assert [row.state for row in await post.rows()] == ["queued"]
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "https://user:pw@example.com/", "http://example.com:22/", "no"])
 async def test_what_is_no_web_address_is_no_webhook(post: Post, url: str) -> None:
     with pytest.raises(UrlNotAllowed):
@@ -340,3 +352,11 @@ def test_the_command_line_adds_and_lists_and_says_what_is_wrong(tmp_path: Path) 
     refused = darkroom("webhooks", "--data-dir", tmp_path, "remove", "https://example.com/other")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == "darkroom: There is no such webhook. `darkroom webhooks` lists them.\n"
+
+
+def test_a_wrong_variable_is_named_instead_of_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKROOM_PORT", "abc")
+    done = darkroom("webhooks", "--data-dir", tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("darkroom: DARKROOM_PORT: Input should be a valid integer")
+    assert done.stderr.count("\n") == 1

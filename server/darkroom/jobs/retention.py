@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from darkroom.jobs.record import ItemResult, Result
 from darkroom.store.blobs import BlobStore
 from darkroom.store.database import Database
-from darkroom.store.schema import images, job_blobs, job_items, jobs, results, uploads
+from darkroom.store.schema import images, job_blobs, job_items, jobs, results, uploads, webhook_deliveries
 
 __all__ = ["Pruned", "Shrunk", "prune", "shrink"]
 
@@ -129,6 +129,7 @@ def _spared(connection: sa.Connection) -> set[str]:
 
 def _prune_jobs(connection: sa.Connection, before: float) -> int:
     connection.execute(uploads.delete().where(uploads.c.expires_at < before))
+    connection.execute(webhook_deliveries.delete().where(webhook_deliveries.c.finished_at < before))
     old = (jobs.c.finished_at < before) & jobs.c.pinned.is_(sa.false())
     return connection.execute(jobs.delete().where(old)).rowcount
 
