@@ -7,7 +7,9 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -107,6 +109,38 @@ async def test_two_processes_may_open_an_empty_folder_at_once(tmp_path: Path) ->
 
     counts = await asyncio.gather(opened(), opened(), opened())
     assert set(counts) == {len(metadata.tables) + 1}
+
+
+async def test_whoever_meets_another_one_that_opens_an_empty_file_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = sqlite3.connect(tmp_path / "test.db", check_same_thread=False, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waited = []
+
+    def let_go(seconds: float) -> None:
+        waited.append(seconds)
+        other.rollback()
+
+    # SQLite does not wait there by itself.
+    monkeypatch.setattr(module, "BUSY_MS", 0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=let_go))
+    async with Database(f"sqlite:///{tmp_path / 'test.db'}") as database:
+        assert await database.read(lambda c: c.exec_driver_sql("PRAGMA journal_mode").scalar_one()) == "wal"
+    assert len(waited) == 1
+    other.close()
+
+
+async def test_who_waited_long_enough_is_told_that_the_database_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUSY_MS", 0)
+    monkeypatch.setattr(module, "OPEN_SECONDS", 0.0)
+    other = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(DatabaseBusy):
+        await Database(f"sqlite:///{tmp_path / 'test.db'}").__aenter__()
+    other.close()
 
 
 async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ thread, so they never wait for one another inside the database, and reads go on 
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -28,6 +29,8 @@ T = TypeVar("T")
 
 READERS = 4
 BUSY_MS = 5_000
+OPEN_SECONDS = 5.0
+OPEN_PAUSE = 0.02
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -127,9 +130,7 @@ def _as_sqlite(engine: sa.Engine, *, begin: str, query_only: bool) -> None:
         connection.isolation_level = None  # the driver would begin transactions late, after the first read
         execute = connection.execute
         execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        if execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            execute("PRAGMA auto_vacuum = incremental")  # only counts before the first table
-            execute("PRAGMA journal_mode = wal")
+        _insist_on_wal(execute)
         execute("PRAGMA synchronous = full")
         execute("PRAGMA fullfsync = on")  # macOS: past the disk's own cache
         execute("PRAGMA foreign_keys = on")
@@ -137,6 +138,21 @@ def _as_sqlite(engine: sa.Engine, *, begin: str, query_only: bool) -> None:
 
     event.listen(engine, "connect", configure)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+
+
+def _insist_on_wal(execute: Callable[[str], sqlite3.Cursor]) -> None:
+    """Switch a new file to the write-ahead log. SQLite does not wait for others there, whatever the busy timeout."""
+    until = time.monotonic() + OPEN_SECONDS
+    while True:
+        try:
+            if execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                execute("PRAGMA auto_vacuum = incremental")  # only counts before the first table
+                execute("PRAGMA journal_mode = wal")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+            time.sleep(OPEN_PAUSE)
 
 
 def _transact(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
