@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -28,6 +29,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden pictures anew; look at each")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse plain tests that take an async fixture: they only pass where an async test came before them."""
+    for item in items:
+        function = getattr(item, "function", None)
+        inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+        if not isinstance(item, pytest.Function) or inspect.iscoroutinefunction(inner):
+            continue
+        for name, found in item._fixtureinfo.name2fixturedefs.items():
+            made = found[-1].func
+            if inspect.iscoroutinefunction(made) or inspect.isasyncgenfunction(made):
+                raise pytest.UsageError(f"{item.nodeid} must be async, as its fixture {name!r} is.")
 
 
 @pytest.fixture(scope="session")

@@ -271,14 +271,14 @@ async def test_a_generative_workflow_asks_the_engine_and_finishes_its_answer(
 
 
 @pytest.mark.parametrize("slug", GENERATIVE)
-def test_without_an_engine_a_generative_workflow_says_so_at_once(executor: SegmentedExecutor, slug: str) -> None:
+async def test_without_an_engine_a_generative_workflow_says_so_at_once(executor: SegmentedExecutor, slug: str) -> None:
     plan, _ = planned(compiled(slug), GENERATIVE[slug].images, GENERATIVE[slug].values)
     with pytest.raises(EngineNotConfigured, match="DARKROOM_IMAGES_URL"):
         executor.check(plan)
 
 
 @pytest.mark.parametrize("slug", LOCAL)
-def test_a_local_workflow_needs_no_engine(executor: SegmentedExecutor, slug: str) -> None:
+async def test_a_local_workflow_needs_no_engine(executor: SegmentedExecutor, slug: str) -> None:
     plan, _ = planned(compiled(slug), LOCAL[slug].images, LOCAL[slug].values)
     assert executor.check(plan) == ""
 

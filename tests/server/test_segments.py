@@ -462,7 +462,7 @@ async def test_without_an_engine_the_error_names_the_variables(tmp_path: Path, p
         await bench.run(CAT)
 
 
-def test_what_cannot_be_asked_for_is_refused_before_it_is_queued(tmp_path: Path, pool: Pool) -> None:
+async def test_what_cannot_be_asked_for_is_refused_before_it_is_queued(tmp_path: Path, pool: Pool) -> None:
     bench = Bench(tmp_path, pool, ImagesClient("http://127.0.0.1:9/v1", "dall-e-3"))
     assert bench.executor.check(Plan((CAT,))) == "http://127.0.0.1:9/v1/ dall-e-3"
     with pytest.raises(EngineRequestRefused):
