@@ -119,7 +119,13 @@ class ForkServer:
                 await self._reap()
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                 with theirs:
-                    self._process = await asyncio.to_thread(self._launch, theirs.fileno())
+                    launching = asyncio.create_task(asyncio.to_thread(self._launch, theirs.fileno()))
+                    try:
+                        self._process = await asyncio.shield(launching)
+                    except BaseException:
+                        ours.close()  # should it have started, it ends by that, and is reaped like any other
+                        self._process = await launching
+                        raise
                 self._channel = AsyncChannel(ours, MAX_ANSWER)
                 self._listener = asyncio.create_task(self._listen(self._channel))
             return self._channel
