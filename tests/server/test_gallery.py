@@ -29,6 +29,7 @@ from darkroom.workflows.exchange import export_document, read_document
 from darkroom.workflows.gallery import gallery
 from darkroom_prompts import load_prompts
 from darkroom_prompts.gallery import FACTS, load_gallery, parse_document
+from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.registry import builtin_tools
 
 pytestmark = pytest.mark.anyio
@@ -230,9 +231,12 @@ def test_it_compiles_with_every_option_of_every_preset(slug: str) -> None:
 def test_limits_of_numbers_hold() -> None:
     for slug in load_gallery():
         for name, wanted in gallery()[slug].document.inputs.items():
-            for value in (wanted.minimum, wanted.maximum):
+            for value, beyond in ((wanted.minimum, -1), (wanted.maximum, 1)):
                 if value is not None:
-                    planned(compiled(slug), CASES[slug].images, {**CASES[slug].values, name: value})
+                    case = CASES[slug]
+                    planned(compiled(slug), case.images, {**case.values, name: value})
+                    with pytest.raises(InvalidSettings, match=name):
+                        planned(compiled(slug), case.images, {**case.values, name: value + beyond})
 
 
 @pytest.mark.parametrize("slug", LOCAL)
