@@ -34,8 +34,8 @@ SLOTS = 2
 
 @tool(title="Tint")
 def tint(image: Image, settings: Settings) -> Image:
-    """Colour an image."""
-    raise NotImplementedError
+    """Colour an image; the executor here never calls it."""
+    return image
 
 
 class Executor:
