@@ -228,3 +228,16 @@ async def test_every_workflow_of_the_gallery_can_be_checked_without_a_picture(cl
         required = saved.tool.input_schema().get("required", []) if saved.tool is not None else []
         texts = set(required) - {image.name for image in saved.tool.inputs} if saved.tool is not None else set()
         assert "INVALID_SETTINGS" not in codes or texts, (slug, told)
+
+
+async def test_what_a_check_takes_as_a_batch_a_run_takes_too(client: Client) -> None:
+    for inputs in ({"images": ["cup.png", "rocket.png"]}, {"image": ["cup.png", "rocket.png"]}):
+        told = await check(client, workflow="gallery/black-and-white", inputs=inputs)
+        made = await answer(client, "run_workflow", workflow="gallery/black-and-white", inputs=inputs)
+        assert (told["ok"], told["total"], made["total"], made["failed"]) == (True, 2, 2, 0)
+    lists = {"image": ["cup.png", "rocket.png"], "logo": ["cup.png", "rocket.png"]}
+    for tool in ("check_workflow", "run_workflow"):
+        refused = await client.call_tool(tool, {"workflow": "gallery/watermarked-proof", "inputs": lists})
+        assert refused.is_error
+        assert isinstance(refused.content[0], TextContent)
+        assert "are lists, but a batch goes over one image" in refused.content[0].text

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 import mcp_types as types
 from pydantic import Field, WithJsonSchema, model_validator
 
+from darkroom.faces.mcp.batches import batch_of
 from darkroom.faces.mcp.calls import Call
 from darkroom.faces.mcp.check_replies import check_reply, refused_reply
 from darkroom.faces.mcp.manage import Manager
@@ -89,7 +90,7 @@ async def _checked(
     facts: Mapping[str, Any],
     written: Callable[[str], str] = str,
 ) -> types.CallToolResult:
-    each, arguments = _batch(tool, values)
+    each, arguments = batch_of(tool, values)
     check = await call.room.jobs.checker.check(call.principal, tool, arguments, each=each)
     at = _paths(document)
     return check_reply(check, lambda step: written(at(step)), lambda field: f"inputs.{field}" if field else "", **facts)
@@ -98,23 +99,6 @@ async def _checked(
 def _as_steps(path: str) -> str:
     """A path into the components in the words of a caller who wrote steps."""
     return re.sub(r"^components(\[\d+\])?(\.type$)?", lambda m: f"steps{m[1] or ''}{'.tool' * bool(m[2])}", path)
-
-
-def _batch(tool: Tool, values: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """The image that a list was given for though the workflow takes one, and the arguments of the call.
-
-    `images` stands for the first image, unless the workflow has an input of that name.
-    """
-    names = {alias: image.name for image in tool.inputs for alias in (image.name, image.parameter)}
-    arguments = {names.get(key, key): value for key, value in values.items()}
-    single = [image.name for image in tool.inputs if not image.many]
-    if "images" in arguments and "images" not in names and "images" not in wire_names(tool.settings) and tool.inputs:
-        arguments[tool.inputs[0].name] = arguments.pop("images")
-    lists = [name for name in single if isinstance(arguments.get(name), list)]
-    if lists and len(arguments[lists[0]]) == 1:
-        [arguments[lists[0]]] = arguments[lists[0]]
-        lists = []
-    return (lists[0] if lists else None), arguments
 
 
 def _paths(document: WorkflowDocument) -> Callable[[str], str]:

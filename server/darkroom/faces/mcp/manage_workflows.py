@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 import mcp_types as types
 from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
+from darkroom.faces.mcp.batches import batch_of
 from darkroom.faces.mcp.calls import Call
 from darkroom.faces.mcp.corrections import corrected_arguments
 from darkroom.faces.mcp.manage import Manager
@@ -19,7 +20,6 @@ from darkroom.workflows.document import WorkflowDocument
 from darkroom.workflows.exchange import read_document
 from darkroom.workflows.recipe import Edit, recipe
 from darkroom.workflows.service import Saved
-from darkroom_tools.base import Tool
 from darkroom_tools.errors import DarkroomError, InvalidSettings
 from darkroom_tools.kit.unpublished import Unpublished
 from darkroom_tools.settings import Settings, wire_names
@@ -167,7 +167,7 @@ async def run_workflow(call: Call, wanted: RunWorkflow) -> Reply:
     """Run a workflow on pictures; over each of several where one of its images is given as a list."""
     saved = await call.room.catalog.workflow(call.principal, wanted.workflow)
     tool = saved.runnable()
-    each, arguments = _batch(tool, wanted)
+    each, arguments = batch_of(tool, wanted.inputs, archive=wanted.zip)
     try:
         return await call.run_job(tool, arguments, each=each, archive=wanted.zip)
     except DarkroomError as error:
@@ -178,27 +178,6 @@ async def run_workflow(call: Call, wanted: RunWorkflow) -> Reply:
         again = {"workflow": wanted.workflow, "inputs": fixed, **({"zip": True} if wanted.zip else {})}
         corrected = {"name": "run_workflow", "arguments": again} if fixed is not None else None
         return error_reply(error, corrected=corrected)
-
-
-def _batch(tool: Tool, wanted: RunWorkflow) -> tuple[str | None, dict[str, Any]]:
-    """The image that is given as a list though the workflow takes one, and the arguments of the call."""
-    names = {alias: image.name for image in tool.inputs for alias in (image.name, image.parameter)}
-    arguments = {names.get(key, key): value for key, value in wanted.inputs.items()}
-    single = [image.name for image in tool.inputs if not image.many]
-    lists = [name for name in single if isinstance(arguments.get(name), list)]
-    if len(lists) > 1:
-        raise InvalidSettings(
-            f"{' and '.join(map(repr, lists))} are lists, but a batch goes over one image. Give the others as one "
-            "picture each.",
-            field=f"inputs.{lists[1]}",
-        )
-    if wanted.zip and not lists:
-        lists = [name for name in single if name in arguments][:1]
-        arguments |= {name: [arguments[name]] for name in lists}
-    elif lists and len(arguments[lists[0]]) == 1:
-        [arguments[lists[0]]] = arguments[lists[0]]
-        lists = []
-    return (lists[0] if lists else None), arguments
 
 
 async def delete_workflow(call: Call, wanted: DeleteWorkflow) -> types.CallToolResult:
