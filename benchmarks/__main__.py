@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-ALL = ("resize", "pipeline", "workflows", "noop", "ping", "startup", "tokens", "tools", "models", "jobs")
+ALL = ("resize", "pipeline", "workflows", "noop", "ping", "startup", "tokens", "tools", "models", "jobs", "http")
 
 for name in sys.argv[1:] or ALL:
     importlib.import_module(f"benchmarks.{name}").main()

@@ -90,7 +90,11 @@ def listening(command: list[str]) -> Iterator[tuple[int, str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen([sys.executable, *command, str(port)], stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [sys.executable, *command, str(port)],
+        stdout=subprocess.DEVNULL,
+        env={"DARKROOM_AUTH": "off", **os.environ},
+    )
     try:
         deadline = time.monotonic() + START_SECONDS
         while not answers(port):

@@ -1,8 +1,9 @@
 """The composition root: builds the parts, gives each what it needs, and owns their lifespan."""
 
 import asyncio
+import itertools
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,16 @@ from pydantic import ValidationError
 
 from darkroom import __version__
 from darkroom.accounts.credits import Credits
+from darkroom.accounts.devices import Devices
+from darkroom.accounts.identity import Identity
+from darkroom.accounts.keys import Keys
+from darkroom.accounts.oauth import ExternalIssuer
+from darkroom.accounts.passwords import Passwords
+from darkroom.accounts.sessions import Sessions
+from darkroom.accounts.site import Site
+from darkroom.accounts.teams import Teams
+from darkroom.accounts.throttle import Requests, Tries
+from darkroom.accounts.users import Users
 from darkroom.catalog import Catalog
 from darkroom.config import Config, wrong_variables
 from darkroom.engine import attaching
@@ -26,20 +37,29 @@ from darkroom.generative.client import ImagesClient
 from darkroom.generative.memory import Memory
 from darkroom.intake import Intake
 from darkroom.jobs.service import Jobs
+from darkroom.library.arriving import Arrivals
+from darkroom.library.files import Files
 from darkroom.library.library import Library
+from darkroom.library.projects import Projects
+from darkroom.library.quota import Quota
+from darkroom.library.rendition_cache import RenditionCache
+from darkroom.library.renditions import Renditions
 from darkroom.library.uploads import Uploads
 from darkroom.links import Links
 from darkroom.metrics import families, render
 from darkroom.paths import data_dir
+from darkroom.principal import Principal
 from darkroom.store.blobs import BlobStore
 from darkroom.store.database import Database
 from darkroom.store.quarantine import Quarantine
 from darkroom.store.queue import QueueLimits
+from darkroom.streams import Streams
 from darkroom.webhooks.courier import Courier
 from darkroom.webhooks.registry import Webhooks
 from darkroom.webhooks.signing import secret_of
 from darkroom.workflows.service import Workflows
 from darkroom_tools.errors import DarkroomError
+from darkroom_tools.plan import Plan
 from darkroom_tools.registry import builtin_tools
 
 __all__ = ["Darkroom", "open_darkroom", "open_database"]
@@ -88,15 +108,32 @@ class Darkroom:
         )
         self.engine = _image_engine(config)
         self.executor = self._make_executor()
-        self.library = Library(self.database, self.blobs)
+        renditions = RenditionCache(where.root / "renditions")
+        self.library = Library(self.database, self.blobs, renditions.drop)
         fetcher = Fetcher(FetchLimits(bytes=file_bytes)) if config.fetch else None
-        self.intake = Intake(self.blobs, file_bytes, self.library.resolve, fetcher)
-        self.uploads = Uploads(self.database, self.blobs, self.intake, self.library, self.executor)
+        self.intake = Intake(
+            self.blobs, file_bytes, self.library.resolve, fetcher, lambda url: self.links.image_at(url)
+        )
+        arrivals = Arrivals(self.blobs, self.executor, Quota(config.user_mb * 1_000_000))
+        self.uploads = Uploads(self.database, self.intake, self.library, arrivals)
+        self.files = Files(self.database, self.library, arrivals)
+        self.projects = Projects(self.database)
         self.exporter = Exporter(self.blobs)
         self.workflows = Workflows(self.database)
-        self.catalog = Catalog(self.workflows)
+        self.site = Site(self.database, self.executor)
+        self.site.on_change(self.workflows.announce)
+        self.catalog = Catalog(self.workflows, self.site.disabled)
         self.links = Links.from_file(where.root / "links.key")
         self.credits = Credits(self.database, on=config.credits, free=config.free_credits)
+        passwords = Passwords(Tries(self.site.login_attempts))
+        self.users = Users(self.database, passwords, most=config.max_users)
+        self.teams = Teams(self.database)
+        self.sessions = Sessions(self.database, passwords)
+        self.devices = Devices(self.database, self.sessions)
+        self.keys = Keys(self.database)
+        token = config.token.get_secret_value() if config.token else None
+        self.identity = Identity(self.database, token, self._issuer())
+        self.requests = Requests(config.rate_limit)
         insiders = Fetcher(FetchLimits(), allowed_hosts=config.webhook_hosts)
         self.webhooks = Webhooks(self.database, insiders.may_be_private)
         self.courier = Courier(
@@ -116,10 +153,21 @@ class Darkroom:
             queue_limits=QueueLimits(queued=config.queue_length),
             models=self._model_digests,
             credits=self.credits,
-            engine=self.executor.check,
+            engine=self._check_plan,
             inside=insiders.may_be_private,
             alone=alone,
         )
+        self.renditions = Renditions(self.library, self.blobs, renditions, self.jobs.render)
+        self.streams = Streams()
+
+    def _issuer(self) -> Callable[[str], Awaitable[Principal]] | None:
+        """Who knows the access tokens of an external issuer, where there is one."""
+        config = self.config
+        if config.oauth_issuer is None:
+            return None
+        audience = config.oauth_audience
+        made_for = (lambda: audience) if audience else lambda: f"{self.links.base}/mcp"
+        return ExternalIssuer(self.database, config.oauth_issuer, made_for).principal_of
 
     def _make_executor(self) -> SegmentedExecutor:
         """What runs plans: this machine's workers, and the image engine for generative steps."""
@@ -153,20 +201,28 @@ class Darkroom:
         return render(families(__version__, pools, await self.jobs.counts(), self.models.stats()))
 
     async def keep_house(self) -> None:
-        """Forget old jobs, drop bytes that nothing needs, check the books, after the start, then daily; never returns.
+        """Remove what passed through, forget old jobs, drop bytes that nothing needs, check the books; never returns.
 
-        Where pictures may only take so much room it is done every hour.
+        The first of it is done every hour, the rest after the start and daily, or hourly where pictures may only take
+        so much room.
         """
         most = self.config.keep_gb
         await asyncio.sleep(FIRST_SWEEP_SECONDS)
-        while True:
+        for hour in itertools.count():
             try:
-                await self.jobs.prune(self.config.keep_days * DAY_SECONDS, int(most * GB) if most else None)
-                for problem in await self.credits.verify():
-                    log.error("the credits ledger: %s", problem)
+                await self.jobs.clear_unlisted(self.config.workspace_hours * HOUR_SECONDS)
+                await self.renditions.sweep()
+                if most or hour % 24 == 0:
+                    await self.jobs.prune(self.config.keep_days * DAY_SECONDS, int(most * GB) if most else None)
+                    for problem in await self.credits.verify():
+                        log.error("the credits ledger: %s", problem)
             except (DarkroomError, OSError):
                 log.exception("the clean-up failed")
-            await asyncio.sleep(HOUR_SECONDS if most else DAY_SECONDS)
+            await asyncio.sleep(HOUR_SECONDS)
+
+    def _check_plan(self, plan: Plan) -> str:
+        self.site.check(plan)
+        return self.executor.check(plan)
 
     def _model_digests(self) -> dict[str, str]:
         if not self.models.runtime_installed():
@@ -219,6 +275,7 @@ async def open_darkroom(config: Config | None = None, *, alone: bool = True) -> 
     room = Darkroom(config or Config(), alone=alone)
     async with AsyncExitStack() as running:
         await running.enter_async_context(room.database)
+        await room.site.refresh()
         running.push_async_callback(room.models.aclose)
         room.models.start()
         if room.engine is not None:
@@ -226,6 +283,6 @@ async def open_darkroom(config: Config | None = None, *, alone: bool = True) -> 
         await running.enter_async_context(room.pool)
         await running.enter_async_context(room.vector)
         await running.enter_async_context(room.jobs)
-        for upkeep in (room.keep_house(), room.courier.run()):
+        for upkeep in (room.keep_house(), room.courier.run(), room.site.run()):
             running.callback(asyncio.create_task(upkeep).cancel)
         yield room

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,21 +23,28 @@ WINDOW_BYTES = 30 * 1024
 
 
 class BodyGuard:
-    """Hands on whole bodies of at most 4 MiB, and the bodies of files as they arrive; refuses what is compressed.
+    """Hands on whole bodies, and the bodies of files and forms as they arrive; refuses what is compressed.
 
     Args:
         app: What is guarded.
-        files: Beginning of the paths that take files, which have a limit of their own.
+        files: Beginning of the paths that take files, which have a limit of their own, as forms have.
         refuse: Makes the answer for an error.
+        longest: Most bytes of a whole body by path.
         seconds: Length of the window in which a client must have sent 30 KiB or everything.
     """
 
     def __init__(
-        self, app: ASGIApp, files: str, refuse: Callable[[DarkroomError], Response], seconds: float = WINDOW_SECONDS
+        self,
+        app: ASGIApp,
+        files: str,
+        refuse: Callable[[Request, DarkroomError], Response],
+        longest: Callable[[str], int] = lambda _: BODY_BYTES,
+        seconds: float = WINDOW_SECONDS,
     ) -> None:
         self._app = app
         self._files = files
         self._refuse = refuse
+        self._longest = longest
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,12 +57,13 @@ class BodyGuard:
             headers = Headers(scope=scope)
             if headers.get("content-encoding", "identity").strip().lower() != "identity":
                 raise UnsupportedFormat("Compressed request bodies are not read. Send it without Content-Encoding.")
-            if not scope["path"].startswith(self._files):
-                receive = _again(await _whole(arriving, headers), receive)
-            else:
+            form = headers.get("content-type", "").lower().startswith("multipart/")
+            if form or scope["path"].startswith(self._files):
                 receive = arriving
+            else:
+                receive = _again(await _whole(arriving, headers, self._longest(scope["path"])), receive)
         except DarkroomError as error:
-            await self._refuse(error)(scope, receive, send)
+            await self._refuse(Request(scope), error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -88,24 +97,24 @@ class _Paced:
         return message
 
 
-async def _whole(receive: Receive, headers: Headers) -> list[Message]:
-    """The messages of a body of at most 4 MiB, as one.
+async def _whole(receive: Receive, headers: Headers, most: int) -> list[Message]:
+    """The messages of a body of at most so many bytes, as one.
 
     Raises:
         LimitExceeded: It is longer, or says that it will be.
         RequestTimeout: It came too slowly.
     """
     announced = headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > BODY_BYTES:
-        raise _too_long()
+    if announced.isdecimal() and int(announced) > most:
+        raise _too_long(most)
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":
             return [message]
         body += message.get("body", b"")
-        if len(body) > BODY_BYTES:
-            raise _too_long()
+        if len(body) > most:
+            raise _too_long(most)
         if not message.get("more_body", False):
             return [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
@@ -117,9 +126,9 @@ def _again(read: list[Message], receive: Receive) -> Callable[[], Awaitable[Mess
     return next_message
 
 
-def _too_long() -> LimitExceeded:
+def _too_long(most: int) -> LimitExceeded:
     return LimitExceeded(
-        f"The body is over the limit of {BODY_BYTES // MIB} MiB. Send pictures by create_upload.",
+        f"The body is over the limit of {most // MIB} MiB. Send pictures as files, or by create_upload.",
         code="PAYLOAD_TOO_LARGE",
-        limit=BODY_BYTES,
+        limit=most,
     )

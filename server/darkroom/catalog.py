@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from darkroom.errors import NotFound
 from darkroom.principal import Principal
@@ -12,7 +12,7 @@ from darkroom_tools.base import Tool
 from darkroom_tools.registry import builtin_tools
 from darkroom_tools.settings import nearest
 
-__all__ = ["Catalog"]
+__all__ = ["Catalog", "builtin_names", "find_builtin"]
 
 
 @functools.cache
@@ -20,16 +20,36 @@ def _by_alias() -> Mapping[str, Tool]:
     return {alias: tool for tool in builtin_tools().values() for alias in tool.aliases}
 
 
-class Catalog:
-    """All tools of a principal under their MCP names."""
+def find_builtin(name: str) -> Tool | None:
+    """The built-in tool of that name or alias, also one that is switched off; kebab-case and snake_case are the same."""
+    wanted = name.replace("_", "-")
+    return builtin_tools().get(wanted) or _by_alias().get(wanted)
 
-    def __init__(self, workflows: Workflows) -> None:
+
+def builtin_names() -> Sequence[str]:
+    """Every id and alias of a built-in tool."""
+    return [*builtin_tools(), *_by_alias()]
+
+
+class Catalog:
+    """All tools of a principal under their MCP names.
+
+    Args:
+        workflows: The saved ones.
+        disabled: Ids of the built-in tools that are switched off: for callers they are not there.
+    """
+
+    def __init__(self, workflows: Workflows, disabled: Callable[[], frozenset[str]] = frozenset) -> None:
         self._workflows = workflows
+        self._disabled = disabled
 
     @property
     def builtin(self) -> Mapping[str, Tool]:
         """Built-in tools by id."""
-        return builtin_tools()
+        disabled = self._disabled()
+        if not disabled:
+            return builtin_tools()
+        return {identifier: tool for identifier, tool in builtin_tools().items() if identifier not in disabled}
 
     def tools_for(self, principal: Principal) -> list[Tool]:
         """Built-in tools and the principal's workflows, each group by name."""
@@ -41,12 +61,13 @@ class Catalog:
         Raises:
             NotFound: With the nearest name.
         """
-        wanted = name.replace("_", "-")
-        if (builtin := self.builtin.get(wanted) or _by_alias().get(wanted)) is not None:
+        if (builtin := find_builtin(name)) is not None:
+            if builtin.id in self._disabled():
+                raise NotFound(f"The tool {builtin.name!r} is switched off on this server.", got=builtin.name)
             return builtin
         tools = {tool.id: tool for tool in self._workflows.tools(principal)}
-        if wanted in tools:
-            return tools[wanted]
+        if (workflow := tools.get(name.replace("_", "-"))) is not None:
+            return workflow
         known = self.names(principal)
         near = known.get(nearest(name, list(known)) or "")
         hint = f" Did you mean {near!r}?" if near else ""
@@ -54,7 +75,8 @@ class Catalog:
 
     def names(self, principal: Principal) -> dict[str, str]:
         """The MCP name of every tool by each id and alias that it answers to."""
-        aliases = {alias: tool.name for alias, tool in _by_alias().items()}
+        disabled = self._disabled()
+        aliases = {alias: tool.name for alias, tool in _by_alias().items() if tool.id not in disabled}
         return aliases | {tool.id: tool.name for tool in self.tools_for(principal)}
 
     async def gallery(self) -> Sequence[Saved]:

@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from darkroom import __version__, credit_commands, job_commands, webhook_commands, workflow_commands
+from darkroom import (
+    __version__,
+    account_commands,
+    credit_commands,
+    job_commands,
+    webhook_commands,
+    workflow_commands,
+)
 
 __all__ = ["main"]
 
@@ -53,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tools(commands)
     _add_models(commands)
     _add_upkeep(commands)
+    account_commands.add_parser(_add, commands)
     job_commands.add_parser(_add, commands)
     webhook_commands.add_parser(_add, commands)
     credit_commands.add_parser(_add, commands)
@@ -88,8 +96,9 @@ def _add_servers(commands: Commands) -> None:
     serve = _add(
         commands,
         "serve",
-        "serve MCP over HTTP at /mcp",
-        "An address that other machines reach is refused until DARKROOM_TOKEN is set; then every request needs it.",
+        "serve MCP at /mcp and the REST APIs over HTTP",
+        "The first start prints the password of the user admin. Clients need a key: `darkroom keys create NAME`. "
+        "DARKROOM_AUTH=off lets everybody in, on loopback only.",
     )
     serve.add_argument("--host", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on; 0 takes a free one (default: 1349)")

@@ -14,12 +14,12 @@ __all__ = ["docs", "doctor"]
 def docs(*, check: bool) -> int:
     """Write the generated documentation into the working directory, or say what is stale; the exit status."""
     from darkroom.docs import stale_files, write_files
-    from darkroom.serve import all_pages
+    from darkroom.web import all_pages, api_document
 
     if check:
-        stale = stale_files(Path.cwd(), all_pages())
+        stale = stale_files(Path.cwd(), all_pages(), api_document())
         return _fail(f"Stale: {', '.join(path.name for path in stale)}. Run `darkroom docs`.") if stale else 0
-    for path in write_files(Path.cwd(), all_pages()):
+    for path in write_files(Path.cwd(), all_pages(), api_document()):
         sys.stdout.write(f"wrote {path.name}\n")
     return 0
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -28,13 +28,40 @@ class Config(BaseSettings):
     """SQLAlchemy URL of another database than the embedded SQLite."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; anything but loopback needs a token."""
+    """Address to listen on."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 1349
     """Port to listen on; 0 takes any free one."""
 
+    auth: Literal["on", "off"] = "on"
+    """`off` lets everybody in who reaches the server over HTTP; only where it listens on loopback."""
+
+    admin_password: SecretStr | None = None
+    """Password of the first admin; a random one is printed at the first start if unset."""
+
     token: SecretStr | None = None
-    """Bearer token that every HTTP request must carry once it is set."""
+    """A bearer token of the operator's own: whoever has it is the first admin."""
+
+    oauth_issuer: str | None = None
+    """An OAuth 2.1 or OpenID Connect issuer whose access tokens are accepted too, such as https://id.example.com."""
+
+    oauth_audience: str | None = None
+    """What its tokens must be made for; the address of `/mcp` if unset."""
+
+    rate_limit: Annotated[int, Field(ge=0)] = 1000
+    """Requests a minute of one caller, by key or address; 0 for no limit."""
+
+    proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Addresses of proxies whose X-Forwarded-For is believed; separated by commas."""
+
+    max_users: Annotated[int, Field(ge=1)] = 100
+    """How many users there may be."""
+
+    user_mb: Annotated[int, Field(ge=0)] = 5000
+    """Megabytes that the pictures of one user may take; 0 for no limit. The machine's owner has none."""
+
+    workspace_hours: Annotated[float, Field(gt=0)] = 24.0
+    """Hours that pictures stay which a REST client sent and got back without keeping them."""
 
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     """Further Host names that HTTP requests may carry, such as the name behind a proxy; separated by commas."""

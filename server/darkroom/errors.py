@@ -3,6 +3,7 @@
 from darkroom_tools.errors import DarkroomError
 
 __all__ = [
+    "BadRequest",
     "Conflict",
     "ContentRefused",
     "DarkroomError",
@@ -19,12 +20,16 @@ __all__ = [
     "EngineUnavailable",
     "FetchFailed",
     "Forbidden",
+    "GrantRefused",
     "InsufficientCredits",
     "JobInterrupted",
     "LimitReached",
+    "MethodNotAllowed",
+    "Misdirected",
     "NotFound",
     "Overloaded",
     "PathNotAllowed",
+    "QuotaExceeded",
     "RateLimited",
     "RequestTimeout",
     "StorageFull",
@@ -38,6 +43,27 @@ class NotFound(DarkroomError):
 
     code = "NOT_FOUND"
     status = 404
+
+
+class BadRequest(DarkroomError):
+    """The request is none that HTTP knows."""
+
+    code = "BAD_REQUEST"
+    status = 400
+
+
+class Misdirected(DarkroomError):
+    """The request names a host that is not served here."""
+
+    code = "MISDIRECTED"
+    status = 421
+
+
+class MethodNotAllowed(DarkroomError):
+    """There is something at the address, but not for this method; `details["allowed"]` says for which."""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
 
 
 class PathNotAllowed(DarkroomError):
@@ -69,10 +95,32 @@ class Unauthorized(DarkroomError):
 
 
 class Forbidden(DarkroomError):
-    """The caller is known but may not do this."""
+    """The caller is known but may not do this; some codes say why."""
 
     code = "FORBIDDEN"
+    other_codes = (
+        "ESCALATION_DENIED",
+        "INVALID_PASSWORD",
+        "LAST_ADMIN",
+        "MUST_CHANGE_PASSWORD",
+        "SELF_DELETE",
+        "SELF_DEMOTE",
+    )
     status = 403
+
+
+class GrantRefused(DarkroomError):
+    """A device gets no tokens, or not yet; `code` says why, in lower case as OAuth 2.0 names it."""
+
+    code = "INVALID_GRANT"
+    other_codes = (
+        "AUTHORIZATION_PENDING",
+        "SLOW_DOWN",
+        "EXPIRED_TOKEN",
+        "ACCESS_DENIED",
+        "UNSUPPORTED_GRANT_TYPE",
+    )
+    status = 400
 
 
 class InsufficientCredits(DarkroomError):
@@ -93,6 +141,7 @@ class LimitReached(DarkroomError):
     """The owner has as many of these as there may be; `details["limit"]` says how many."""
 
     code = "LIMIT_REACHED"
+    other_codes = ("USER_LIMIT_REACHED",)
     status = 409
 
 
@@ -112,7 +161,7 @@ class Overloaded(DarkroomError):
 
 
 class RateLimited(Overloaded):
-    """The caller has as much under way as one may have; `details["retryAfter"]` says in how many seconds to try."""
+    """The caller asks too often, or has as much under way as one may; `details["retryAfter"]` says when to try again."""
 
     code = "RATE_LIMITED"
     status = 429
@@ -124,6 +173,13 @@ class DatabaseBusy(DarkroomError):
     code = "DATABASE_BUSY"
     status = 503
     retryable = True
+
+
+class QuotaExceeded(DarkroomError):
+    """The caller's pictures take what they may; `details` hold `usedBytes` and `limit`, and nothing was stored."""
+
+    code = "QUOTA_EXCEEDED"
+    status = 413
 
 
 class StorageFull(DarkroomError):

@@ -145,6 +145,7 @@ class Intake:
         file_bytes: Largest file.
         find: The bytes behind a handle of a principal, or NotFound.
         fetcher: Downloads URLs; None where that is switched off.
+        image_at: The handle of the picture that an address of this server is of, which needs no download.
     """
 
     def __init__(
@@ -153,11 +154,13 @@ class Intake:
         file_bytes: int,
         find: Callable[[Principal, str], Awaitable[Resolved]],
         fetcher: Fetcher | None = None,
+        image_at: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self._blobs = blobs
         self._file_bytes = file_bytes
         self._find = find
         self._fetcher = fetcher
+        self._image_at = image_at
 
     @property
     def fetches(self) -> bool:
@@ -170,7 +173,8 @@ class Intake:
         Args:
             principal: Whose handles and folders count.
             value: A handle, `darkroom://images/…`, a path or `file://` URL inside the principal's roots, an http or
-                https URL, a data URI, or an object with `download_url`.
+                https URL, a data URI, or an object with `download_url`; or from a face that took the bytes in itself,
+                these, or why it refused them.
             field: Name of the argument, for errors.
 
         Raises:
@@ -190,6 +194,10 @@ class Intake:
             raise
 
     async def _resolve(self, principal: Principal, value: Any, field: str) -> Resolved:
+        if isinstance(value, DarkroomError):
+            raise value
+        if isinstance(value, Resolved):
+            return value
         if isinstance(value, Mapping) and isinstance(url := value.get("download_url"), str):
             return await self._from_url(principal, url.strip())
         if not isinstance(value, str) or not (text := value.strip()):
@@ -223,6 +231,8 @@ class Intake:
             return await anyio.to_thread.run_sync(incoming.finish, name)
 
     async def _from_url(self, principal: Principal, url: str) -> Resolved:
+        if (handle := self._image_at(url)) is not None:
+            return await self._find(principal, handle)
         if self._fetcher is None:
             raise UrlNotAllowed(f"URLs cannot be fetched here. {self._doors(principal)}")
         async with _incoming_in_threads(self._blobs, self._file_bytes) as incoming:

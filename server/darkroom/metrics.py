@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from darkroom.routing import Door, Needs
 from darkroom_tools.models import cards
 
 __all__ = ["Family", "families", "metrics_route", "render"]
@@ -117,13 +117,13 @@ def render(found: Sequence[Family]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def metrics_route(read: Callable[[], Awaitable[str]]) -> Route:
+def metrics_route(read: Callable[[], Awaitable[str]], *, needs: Needs = "system:health") -> Door:
     """`GET /metrics`, which answers with what `read` renders."""
 
     async def answer(_request: Request) -> Response:
         return Response(await read(), media_type=MEDIA_TYPE)
 
-    return Route("/metrics", answer)
+    return Door("/metrics", answer, needs=needs)
 
 
 def _models(stats: Mapping[str, Any], within: str = "") -> Iterator[Family]:

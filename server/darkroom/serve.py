@@ -13,33 +13,27 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 import uvicorn
-from mcp.server.transport_security import TransportSecuritySettings
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from darkroom import __version__
 from darkroom.app import Darkroom, open_darkroom
-from darkroom.asgi import Access, build_web, is_loopback
 from darkroom.config import Config
-from darkroom.docs import Page, llms_txt, tool_page
-from darkroom.faces.docs import docs_routes
-from darkroom.faces.files import file_routes
-from darkroom.faces.files.events import event_routes
+from darkroom.docs import llms_txt
+from darkroom.faces.mcp.http import http_caller
 from darkroom.faces.mcp.room import Pace, Room
-from darkroom.faces.mcp.server import McpServer, build_server, managers
+from darkroom.faces.mcp.server import McpServer, build_server
 from darkroom.faces.mcp.stream import MAX_LINE, serve_stream
-from darkroom.metrics import metrics_route
 from darkroom.principal import LOCAL, Principal
 from darkroom.relay import copy_stdio
-from darkroom_tools.registry import builtin_tools
+from darkroom.web import all_pages, api_document, web_app
 
-__all__ = ["CannotListen", "all_pages", "mcp_room", "serve", "serve_standalone"]
+__all__ = ["CannotListen", "mcp_room", "serve", "serve_standalone"]
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +70,6 @@ class Activity:
             self.last = time.monotonic()
 
 
-def all_pages() -> list[Page]:
-    """Documentation of every tool that a fresh server publishes."""
-    return [*map(tool_page, builtin_tools().values()), *(manager.page() for manager in managers().values())]
-
-
 async def serve(config: Config, *, background: bool, idle_seconds: float | None) -> None:
     """Serve until a signal, or until nobody needs this server any more; the caller holds the lock.
 
@@ -103,11 +92,20 @@ async def serve(config: Config, *, background: bool, idle_seconds: float | None)
                 tasks.start_soon(_serve_http, web, listener)
                 if not background:
                     sys.stderr.write(f"Darkroom serves {_address(listener)} (MCP at {_address(listener)}/mcp)\n")
+                    await _introduce(room)
                 await _until_done(room, activity, idle_seconds)
                 door.close()  # who comes now shall start the next server
                 room.jobs.stop_claiming()
                 server.changes.listen.close()
                 web.should_exit = True
+
+
+async def _introduce(room: Darkroom) -> None:
+    """At the first start, make the first admin; a password that nobody chose is told once."""
+    chosen = room.config.admin_password
+    made = await room.users.ensure_admin(chosen.get_secret_value() if chosen else None)
+    if made is not None and room.config.auth == "on":
+        sys.stderr.write(f"User admin, password {made} (shown this once). Keys: darkroom keys create NAME\n")
 
 
 async def serve_standalone(config: Config, roots: Sequence[Path]) -> None:
@@ -121,7 +119,7 @@ async def serve_standalone(config: Config, roots: Sequence[Path]) -> None:
         server = build_server(mcp_room(room))
         copy_stdio(near, wire_in, wire_out)
         reader, writer = await asyncio.open_unix_connection(sock=far, limit=MAX_LINE)
-        await serve_stream(server, reader, writer, Principal(LOCAL.id, tuple(roots)))
+        await serve_stream(server, reader, writer, replace(LOCAL, roots=tuple(roots)))
 
 
 def mcp_room(room: Darkroom) -> Room:
@@ -138,9 +136,9 @@ def mcp_room(room: Darkroom) -> Room:
         models=room.models,
         models_dir=room.where.models,
         credits=room.credits,
-        http_principal=lambda _ctx: LOCAL,
+        http_principal=http_caller,
         fetch=room.config.fetch,
-        docs=lambda: llms_txt(all_pages()),
+        docs=lambda: llms_txt(all_pages(), api_document()),
         pace=Pace(wait=room.config.soft_wait),
     )
 
@@ -186,42 +184,18 @@ async def _serve_http(web: uvicorn.Server, listener: socket.socket) -> None:
 
 
 def _web_config(room: Darkroom, server: McpServer, *, with_mcp: bool) -> uvicorn.Config:
-    config = room.config
-    token = config.token.get_secret_value() if config.token else None
-    hosts = {*config.allowed_hosts, *([] if is_loopback(config.host) else [config.host])}
-    if config.public_url:
-        hosts.add(urlsplit(config.public_url).hostname or "")
-    routes = [*file_routes(room), metrics_route(room.metrics)]
-    lifespan = None
-    if with_mcp:
-        # Only the SDK's route: its application would answer unknown addresses in plain text.
-        routes += server.streamable_http_app(transport_security=_mcp_security(hosts)).routes
-        routes += docs_routes(all_pages)
-        routes += event_routes(room.jobs)
-        lifespan = server.session_manager.run
-    app = build_web(routes, health=room.health, access=Access(frozenset(hosts), token), lifespan=lifespan)
     # h11 refuses header values that httptools lets through; see the conformance suite's header checks.
     return uvicorn.Config(
-        app,
+        web_app(room, server, with_mcp=with_mcp),
         http=_Http,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(room.config.proxies),
+        forwarded_allow_ips=list(room.config.proxies),
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-
-
-def _mcp_security(hosts: set[str]) -> TransportSecuritySettings:
-    """The SDK's own Host and Origin check, behind ours, for the same names on any port."""
-    names = ["127.0.0.1", "localhost", "[::1]", *sorted(hosts)]
-    return TransportSecuritySettings(
-        allowed_hosts=[form for name in names for form in (name, f"{name}:*")],
-        allowed_origins=[
-            f"{scheme}://{name}{port}" for name in names for scheme in ("http", "https") for port in ("", ":*")
-        ],
     )
 
 
@@ -288,7 +262,7 @@ async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     if len(line) > HELLO_BYTES:
         raise ConnectionError("a first line that is too long")
     said: dict[str, Any] = json.loads(line)
-    return Principal(LOCAL.id, tuple(Path(root) for root in said["roots"]))
+    return replace(LOCAL, roots=tuple(Path(root) for root in said["roots"]))
 
 
 async def _until_done(room: Darkroom, activity: Activity, idle_seconds: float | None) -> None:

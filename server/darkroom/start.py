@@ -28,10 +28,10 @@ def serve(
         config = _config(chosen_data_dir, host, port)
     except ValidationError as error:
         return _fail(wrong_variables(error))
-    if not is_loopback(config.host) and config.token is None and not background:
+    if not is_loopback(config.host) and config.auth == "off" and not background:
         return _fail(
-            f"{config.host} can be reached from other machines. Set DARKROOM_TOKEN to a long random value first; "
-            "every request must then carry it."
+            f"{config.host} can be reached from other machines, and DARKROOM_AUTH=off would let everybody in. Unset it, "
+            "or listen on 127.0.0.1."
         )
     try:
         return _run(_serving, config, background, idle_seconds)

@@ -14,19 +14,26 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route as Bare
 
 from darkroom import serve
+from darkroom.accounts.throttle import Pass
 from darkroom.asgi import Access, build_web, is_loopback
 from darkroom.bodies import WINDOW_BYTES, BodyGuard
-from darkroom.errors import Overloaded
+from darkroom.errors import Overloaded, Unauthorized
+from darkroom.principal import Principal
+from darkroom.routing import PUBLIC, SIGNED_IN, Dialect, Door, principal_of
 
 pytestmark = pytest.mark.anyio
 
-OPEN = Access(frozenset(), None)
+OPEN = Access()
 
 
-def web(*routes: BaseRoute) -> Starlette:
+def Route(path: str, endpoint: Any, **more: Any) -> Door:
+    return Door(path, endpoint, needs=PUBLIC, **more)
+
+
+def web(*routes: Door) -> Starlette:
     return build_web(routes, health=dict, access=OPEN)
 
 
@@ -49,7 +56,7 @@ async def echo(request: Request) -> Response:
         (Route("/api/health", echo), Route("/b", echo)),
     ],
 )
-async def test_two_faces_cannot_claim_one_address(first: Route, second: Route) -> None:
+async def test_two_faces_cannot_claim_one_address(first: Door, second: Door) -> None:
     with pytest.raises(ValueError, match="two routes for"):
         web(first, second)
 
@@ -107,6 +114,10 @@ async def test_compressed_bodies_are_read_nowhere(path: str, coding: str) -> Non
         assert (await http.put(path, content=b"x", headers={"content-encoding": "Identity"})).status_code == 200
 
 
+def never(_request: Any, error: Any) -> Response:
+    raise error
+
+
 async def answers(app: Any, path: str, pieces: list[bytes], then: Callable[[], Awaitable[Any]]) -> list[Any]:
     """What an application sends to a client that sends the pieces and then does something else."""
     sent: list[Any] = []
@@ -131,7 +142,7 @@ async def answers(app: Any, path: str, pieces: list[bytes], then: Callable[[], A
 async def test_a_client_that_sends_too_slowly_is_told_so(path: str, pieces: list[bytes]) -> None:
     inner = web(Route(path, echo, methods=["PUT"]))
 
-    def refuse(error: Any) -> Response:
+    def refuse(_request: Any, error: Any) -> Response:
         return Response(error.code, error.status)
 
     async def outer(scope: Any, receive: Any, send: Any) -> None:
@@ -155,7 +166,7 @@ async def test_a_client_that_goes_away_stops_the_wait() -> None:
     async def gone() -> Any:
         return {"type": "http.disconnect"}
 
-    assert await answers(BodyGuard(app, "/u/", Response), "/a", [b"x"], gone) == []
+    assert await answers(BodyGuard(app, "/u/", never), "/a", [b"x"], gone) == []
     assert seen == ["http.disconnect"]
 
 
@@ -181,13 +192,13 @@ async def test_a_stream_of_answers_may_take_its_time_once_the_body_came() -> Non
                 left.set()
             await send(message)
 
-        await Starlette(routes=[Route("/a", slow, methods=["PUT"])])(scope, receive, heard)
+        await Starlette(routes=[Bare("/a", slow, methods=["PUT"])])(scope, receive, heard)
 
     async def end() -> Any:
         return await leave() if ended else ended.append(True) or {"type": "http.request", "body": b""}
 
     ended: list[bool] = []
-    sent = await answers(BodyGuard(app, "/u/", Response, seconds=0.01), "/a", [], end)
+    sent = await answers(BodyGuard(app, "/u/", never, seconds=0.01), "/a", [], end)
     assert sent[1]["body"] == b"x"
 
 
@@ -228,3 +239,119 @@ async def test_addresses_of_this_machine_are_known(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "localhost.example", ""])
 async def test_all_other_addresses_are_foreign(host: str) -> None:
     assert not is_loopback(host)
+
+
+async def who(request: Request) -> Response:
+    return JSONResponse(principal_of(request).id)
+
+
+async def known(token: str) -> Principal:
+    names = {"a": Principal("ann"), "n": Principal("nell", permissions=frozenset({"files:read"}))}
+    if token not in names:
+        raise Unauthorized("No such key.")
+    return names[token]
+
+
+def shout(_request: Request, error: Any, reference: str) -> Response:
+    return JSONResponse({"loud": error.message.upper(), "id": reference}, error.status)
+
+
+LOUD = Dialect("Loud", ("/loud", "/v1/loud"), shout, body_bytes=10)
+
+
+def guarded(*routes: Door, **access: Any) -> Starlette:
+    rules = Access(identify=known, metadata=lambda: "https://x.example/m", **access)
+    return build_web(routes, health=dict, access=rules, dialects=[LOUD])
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def test_a_route_that_does_not_say_who_may_come_in_is_refused() -> None:
+    with pytest.raises(TypeError, match="what it needs"):
+        build_web([Bare("/a", echo)], health=dict, access=OPEN)  # type: ignore[list-item]
+
+
+async def test_each_route_lets_in_whom_it_says() -> None:
+    routes = [
+        Door("/open", echo, needs=PUBLIC),
+        Door("/known", who, needs=SIGNED_IN),
+        Door("/run", who, needs="tools:run"),
+    ]
+    wanted = {
+        "/open": (200, 200, 200, 200),
+        "/known": (401, 401, 200, 200),
+        "/run": (401, 401, 403, 200),
+        "/api/health": (200, 200, 200, 200),
+    }
+    async with client(guarded(*routes)) as http:
+        for path, statuses in wanted.items():
+            for headers, status in zip([{}, bearer("x"), bearer("n"), bearer("a")], statuses, strict=True):
+                assert (await http.get(path, headers=headers)).status_code == status, (path, headers)
+        refused = await http.get("/run", headers=bearer("n"))
+        assert refused.json()["details"] == {"needs": "tools:run"}
+        challenge = refused.headers["www-authenticate"]
+        assert challenge.startswith('Bearer error="insufficient_scope", scope="tools:run", resource_metadata=')
+        stranger = await http.get("/run")
+        assert stranger.headers["www-authenticate"] == 'Bearer resource_metadata="https://x.example/m"'
+
+
+async def test_errors_are_told_in_the_dialect_of_their_address_wherever_they_arise() -> None:
+    async def broken(_request: Request) -> Response:
+        raise RuntimeError("secret")
+
+    routes = [
+        Door("/loud/known", who, needs=SIGNED_IN),
+        Door("/loud/put", echo, needs=PUBLIC, methods=["PUT"]),
+        Door("/v1/loud/broken", broken, needs=PUBLIC),
+    ]
+    async with client(guarded(*routes)) as http:
+        for path, method, body, status in [
+            ("/loud/nothing", "GET", None, 404),
+            ("/loud", "GET", None, 404),
+            ("/loud/known", "GET", None, 401),
+            ("/loud/put", "POST", None, 405),
+            ("/loud/put", "PUT", b"x" * 11, 413),
+            ("/v1/loud/broken", "GET", None, 500),
+        ]:
+            answer = await http.request(method, path, content=body)
+            assert (answer.status_code, set(answer.json())) == (status, {"loud", "id"}), path
+        for path in ("/louder", "/v1", "/v1/nothing"):
+            answer = await http.get(path)
+            assert set(answer.json()) == {"error", "code", "details", "requestId"}
+            assert "Darkroom has nothing" in answer.json()["error"]
+        assert "LOUD HAS NOTHING" in (await http.get("/loud/nothing")).json()["loud"]
+
+
+async def test_an_address_is_found_with_and_without_a_slash_at_its_end() -> None:
+    async with client(web(Route("/a", echo, methods=["PUT"]), Route("/", echo, methods=["PUT"]))) as http:
+        for path in ("/a", "/a/", "/"):
+            answer = await http.put(path, content=b"12")
+            assert (answer.status_code, answer.json()) == (200, {"bytes": 2})
+
+
+async def test_problems_are_told_after_rfc_9457_to_who_asks_for_that() -> None:
+    async with client(web()) as http:
+        answer = await http.get("/nothing", headers={"accept": "application/problem+json"})
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == 404
+    assert answer.json()["code"] == "NOT_FOUND"
+
+
+async def test_requests_over_the_limit_are_told_when_to_come_back() -> None:
+    seen: list[str] = []
+
+    async def count(key: str) -> Pass:
+        seen.append(key)
+        return Pass(len(seen) < 3, 2, max(0, 2 - len(seen)), 60, 30)
+
+    async with client(guarded(Door("/known", who, needs=SIGNED_IN), count=count)) as http:
+        first = await http.get("/known", headers=bearer("a"))
+        assert (first.headers["x-ratelimit-limit"], first.headers["x-ratelimit-remaining"]) == ("2", "1")
+        await http.get("/known")
+        last = await http.get("/loud")
+        assert (last.status_code, last.headers["retry-after"]) == (429, "30")
+        assert set(last.json()) == {"loud", "id"}
+        assert (await http.get("/api/health")).status_code == 200
+    assert seen == ["ann", "address 127.0.0.1", "address 127.0.0.1"]

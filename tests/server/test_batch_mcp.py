@@ -69,7 +69,7 @@ async def test_a_batch_answers_with_a_zip_when_asked(client: Client, tmp_path: P
     assert (links[0].uri, links[0].mime_type) == (f"darkroom://images/{packed['image']}", "application/zip")
     (content,) = (await client.read_resource(links[0].uri)).contents
     with zipfile.ZipFile(io.BytesIO(base64.b64decode(content.blob))) as archive:  # type: ignore[union-attr]
-        assert archive.namelist() == ["_report.json", "woman.webp", "cup.webp"]
+        assert archive.namelist() == ["_report.json", "errors.json", "woman.webp", "cup.webp"]
         report = json.loads(archive.read("_report.json"))
         with PIL.Image.open(io.BytesIO(archive.read("cup.webp"))) as image:
             assert (image.format, image.width) == ("WEBP", 40)

@@ -77,7 +77,7 @@ def test_all_results_come_as_one_zip_that_says_what_failed(data: Path, desk: Pat
     assert "fileCount: 2  failed: 1" in done.stdout
     assert files_under(desk) == before | {"out/small.zip"}
     with zipfile.ZipFile(desk / "out" / "small.zip") as archive:
-        assert archive.namelist() == ["_report.json", "coffee.jpg", "rocket.jpg"]
+        assert archive.namelist() == ["_report.json", "errors.json", "coffee.jpg", "rocket.jpg"]
         assert json.loads(archive.read("_report.json"))["items"][0]["source"] == "bad.jpg"
         with archive.open("rocket.jpg") as file, Image.open(file) as image:
             assert image.width == 90

@@ -17,7 +17,7 @@ from support.onnx_models import install, stand_ins
 from support.processes import PHOTOS, Served, darkroom, serving
 
 from darkroom.docs import llms_full_txt, llms_txt
-from darkroom.serve import all_pages
+from darkroom.web import DIALECTS, all_pages, api_document
 
 pytestmark = pytest.mark.anyio
 
@@ -42,28 +42,32 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def calls() -> list[dict[str, Any]]:
     """The example calls in llms-full.txt, as a reader finds them."""
-    found = re.findall(r"^Example call:\n\n```json\n(.*?)\n```$", llms_full_txt(all_pages()), re.MULTILINE | re.DOTALL)
+    found = re.findall(
+        r"^Example call:\n\n```json\n(.*?)\n```$", llms_full_txt(all_pages(), api_document()), re.MULTILINE | re.DOTALL
+    )
     return sorted(
         (json.loads(text) for text in found), key=lambda call: LAST.index(call["name"]) if call["name"] in LAST else -1
     )
 
 
 async def test_the_index_has_the_form_of_llmstxt_org() -> None:
-    parsed = parse_llms_file(llms_txt(all_pages()))
+    parsed = parse_llms_file(llms_txt(all_pages(), api_document()))
     assert parsed.title == "Darkroom"
     assert parsed.summary.startswith("The image tool server for agents")
     linked = [link for section in parsed.sections.values() for link in section]
-    assert {link.title for link in linked} == {page.name for page in all_pages()} | {
-        "llms-full.txt",
-        "workflow.schema.json",
+    assert {link.title for link in linked} == {
+        *(page.name for page in all_pages()),
+        *("API documentation", "openapi.yaml", "llms-full.txt", "workflow.schema.json"),
+        *(group["name"] for group in api_document()["x-tagGroups"]),
     }
+    assert {dialect.name for dialect in DIALECTS} <= {link.title for link in parsed.sections["REST"]}
     assert all(link.desc for link in linked)
     assert list(parsed.sections)[-1] == "Optional"
 
 
 async def test_every_link_leads_somewhere(server: Served) -> None:
     index = httpx2.get(f"{server.url}/llms.txt")
-    assert index.text == llms_txt(all_pages())
+    assert index.text == llms_txt(all_pages(), api_document())
     assert index.headers["content-type"] == "text/plain; charset=utf-8"
     links = [link.url for section in parse_llms_file(index.text).sections.values() for link in section]
     with httpx2.Client(base_url=server.url) as http:
@@ -72,13 +76,28 @@ async def test_every_link_leads_somewhere(server: Served) -> None:
 
 async def test_one_text_holds_everything(server: Served) -> None:
     full = httpx2.get(f"{server.url}/llms-full.txt").text
-    assert full == llms_full_txt(all_pages())
+    assert full == llms_full_txt(all_pages(), api_document())
     for page in all_pages():
         assert f"### {page.name}: {page.title}\n" in full
         assert json.dumps(page.schema, indent=2, ensure_ascii=False) in full
     headings = re.findall(r"^## (.+)\n\n(?!###)\S", full, re.MULTILINE)
-    assert headings[-2:] == ["Management", "Workflows"]
-    assert set(headings) == {page.category for page in all_pages()}
+    dialects = [f"REST: {group['name']}" for group in api_document()["x-tagGroups"]]
+    tools = headings[: -len(dialects)]
+    assert headings[len(tools) :] == dialects
+    assert tools[-2:] == ["Management", "Workflows"]
+    assert set(tools) == {page.category for page in all_pages()}
+
+
+async def test_one_text_tells_every_address_once(server: Served) -> None:
+    full = httpx2.get(f"{server.url}/llms-full.txt").text
+    told = re.findall(r"^### ([A-Z]+) (/\S*) \((public|auth required)\)$", full, re.MULTILINE)
+    assert len(told) == len(set(told))
+    expected = set()
+    for path, place in api_document()["paths"].items():
+        for method, operation in place.items():
+            access = "public" if operation.get("security") == [] else "auth required"
+            expected.add((method.upper(), operation.get("x-tool", {}).get("path", path), access))
+    assert set(told) == expected
 
 
 @pytest.mark.parametrize("name", ["resize", "watermark-text", "watermark_text", "create-upload"])

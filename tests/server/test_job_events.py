@@ -8,17 +8,18 @@ from typing import Any
 
 import httpx2
 import pytest
-from starlette.requests import Request
 from starlette.types import Message
 from support.jobs_room import PATIENCE, Room, open_room, tint
 
+from darkroom import streams
 from darkroom.asgi import Access, build_web
 from darkroom.engine.outcome import Progress
-from darkroom.faces.files import events
+from darkroom.errors import Unauthorized
 from darkroom.faces.files.events import event_routes
 from darkroom.jobs.progress import ProgressBus
 from darkroom.jobs.record import Status
 from darkroom.principal import Principal
+from darkroom.streams import Streams
 from darkroom_tools.errors import ProcessingFailed
 
 pytestmark = pytest.mark.anyio
@@ -28,21 +29,23 @@ TOKEN = "0123456789abcdef"
 
 @pytest.fixture
 async def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Room]:
-    monkeypatch.setattr(events, "INTERVAL", 0.0)
+    monkeypatch.setattr(streams, "INTERVAL", 0.0)
     async with open_room(tmp_path, gate=False) as opened:
         yield opened
 
 
 def web(room: Room, **limits: int) -> Any:
-    def principal_of(request: Request) -> Principal:
-        return Principal(request.headers.get("x-owner", "ann"))
+    async def identify(token: str) -> Principal:
+        secret, _, owner = token.partition(" ")
+        if secret != TOKEN:
+            raise Unauthorized("No such key.")
+        return Principal(owner)
 
-    routes = event_routes(room.jobs, principal_of, **limits)
-    return build_web(routes, health=dict, access=Access(frozenset(), TOKEN))
+    return build_web(event_routes(room.jobs, Streams(**limits)), health=dict, access=Access(identify=identify))
 
 
 def client(app: Any, owner: str = "ann") -> httpx2.AsyncClient:
-    headers = {"authorization": f"Bearer {TOKEN}", "x-owner": owner}
+    headers = {"authorization": f"Bearer {TOKEN} {owner}"}
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     return httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers, timeout=PATIENCE)
 
@@ -69,8 +72,7 @@ class Listener:
         path = f"/jobs/{job_id}/events"
         headers = [
             (b"host", b"127.0.0.1"),
-            (b"authorization", f"Bearer {TOKEN}".encode()),
-            (b"x-owner", owner.encode()),
+            (b"authorization", f"Bearer {TOKEN} {owner}".encode()),
         ]
         scope: dict[str, Any] = {"type": "http", "method": "GET", "path": path, "headers": headers, "query_string": b""}
         scope |= {"asgi": {"spec_version": "2.3", "version": "3.0"}, "http_version": "1.1", "scheme": "http"}
@@ -88,9 +90,9 @@ class Listener:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
             for frame in message.get("body", b"").decode().split("\n\n")[:-1]:
-                if frame.startswith("event: "):
-                    event, _, data = frame.partition("\ndata: ")
-                    self.frames.put_nowait((event.removeprefix("event: "), json.loads(data)))
+                fields = dict(line.split(": ", 1) for line in frame.splitlines())
+                if "event" in fields:
+                    self.frames.put_nowait((fields["event"], json.loads(fields["data"])))
 
         await app(scope, receive, send)
 
@@ -125,7 +127,7 @@ async def test_a_listener_of_an_ended_job_gets_its_end_at_once(closed: Room) -> 
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["cache-control"] == "no-store"
     last = answer.text.strip().split("\n\n")[-1]
-    assert last.startswith("event: end\n")
+    assert "\nevent: end\n" in last
     assert json.loads(last.partition("data: ")[2])["error"]["code"] == "PROCESSING_FAILED"
 
 
@@ -153,7 +155,7 @@ async def test_only_its_owner_may_listen_and_only_with_the_token(closed: Room) -
 async def test_streams_are_limited_for_each_owner_and_in_all_and_those_that_end_make_room(closed: Room) -> None:
     mine = await closed.tint()
     theirs = await closed.jobs.accept(closed.ben, tint, {"image": closed.picture("b")})
-    app = web(closed, streams=3, owner_streams=2)
+    app = web(closed, most=3, most_of_owner=2)
     open_now = [Listener(app, mine.id), Listener(app, mine.id)]
     for listener in open_now:
         await listener.next()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,30 @@ async def test_the_version_before_is_what_to_go_on_with_to_undo(room: Room) -> N
     await room.library.delete(room.ann, first)
     with pytest.raises(NotFound, match="was deleted"):
         await room.library.parent_of(room.ann, second)
+
+
+async def test_jobs_come_in_numbered_pages_with_how_many_there_are(room: Room) -> None:
+    done = [await run(room, f"n{n}") for n in range(5)]
+    newest = [job.id for job in reversed(done)]
+    pages = [await room.jobs.history.page(room.ann, limit=2, offset=offset) for offset in (0, 2, 4, 6)]
+    assert [[job.id for job in found] for found, _ in pages] == [newest[:2], newest[2:4], newest[4:], []]
+    assert {total for _, total in pages} == {5}
+    assert await room.jobs.history.page(room.ben) == ([], 0)
+    beyond, total = await room.jobs.history.page(room.ann, limit=10_000, offset=10**30)
+    assert (beyond, total) == ([], 5)
+    everything, _ = await room.jobs.history.page(room.ann, limit=0, offset=-3)
+    assert [job.id for job in everything] == newest[:1]
+
+
+async def test_jobs_of_any_of_several_workflows_are_found_and_counted(room: Room) -> None:
+    tools = [replace(tint, workflow=key, version="1") for key in ("wf_a", "wf_b", "gallery/web-ready")]
+    made = []
+    for tool in (*tools, tools[0], tint):
+        arguments = {"image": room.picture(f"photo {len(made)}")}
+        made.append(await room.done(await room.jobs.accept(room.ann, tool, arguments)))
+    wanted = Filter(workflows=["wf_a", "gallery/web-ready", "wf_none"])
+    found, total = await room.jobs.history.page(room.ann, wanted, limit=2)
+    assert ([job.id for job in found], total) == ([made[3].id, made[2].id], 3)
+    assert await listed(room, wanted) == [made[3].id, made[2].id, made[0].id]
+    failed = Filter(workflows=["wf_a"], states=["failed"])
+    assert await room.jobs.history.page(room.ann, failed) == ([], 0)

@@ -87,9 +87,11 @@ async def test_the_report_in_the_zip_names_what_failed_and_why(room: Room) -> No
     gone = str(room.folder / "pictures" / "gone.png")
     job = await run(room, [room.picture("fine"), room.picture("broken"), gone, "img_" + "a" * 26], archive=True)
     inside = await members(room, job)
-    report = json.loads(inside.pop("_report.json"))
+    report, errors = json.loads(inside.pop("_report.json")), json.loads(inside.pop("errors.json"))
     assert list(inside) == ["fine.png"]
     assert (report["total"], report["failed"]) == (4, 3)
+    assert [line["filename"] for line in errors] == [line["source"] for line in report["items"][1:]]
+    assert errors[0] == {"filename": "broken.png", "error": "Broken.", "code": "PROCESSING_FAILED"}
     failed = [(line["source"], line["error"]["code"]) for line in report["items"][1:]]
     assert failed == [
         ("broken.png", "PROCESSING_FAILED"),

@@ -13,6 +13,7 @@ from darkroom.app import Darkroom, open_darkroom
 from darkroom.asgi import Access, build_web
 from darkroom.config import Config
 from darkroom.metrics import Family, families, metrics_route, render
+from darkroom.principal import LOCAL, Principal
 from darkroom_tools.models import cards
 
 pytestmark = pytest.mark.anyio
@@ -130,12 +131,15 @@ async def room(tmp_path: Path) -> AsyncIterator[Darkroom]:
         yield opened
 
 
-async def test_a_running_server_tells_its_counters_to_who_has_the_token(room: Darkroom) -> None:
-    web = build_web([metrics_route(room.metrics)], health=room.health, access=Access(frozenset(), "secret"))
+async def test_a_running_server_tells_its_counters_to_who_may_know_them(room: Darkroom) -> None:
+    async def identify(token: str) -> Principal:
+        return LOCAL if token == "secret" else Principal("ann")
+
+    web = build_web([metrics_route(room.metrics)], health=room.health, access=Access(identify=identify))
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(web), base_url="http://127.0.0.1") as http:
-        refused = await http.get("/metrics")
+        refused = await http.get("/metrics", headers={"Authorization": "Bearer other"})
         answer = await http.get("/metrics", headers={"Authorization": "Bearer secret"})
-    assert refused.status_code == 401
+    assert refused.status_code == 403
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     told = samples(answer.text)
     assert told['darkroom_jobs{state="queued"}'] == 0

@@ -1,6 +1,7 @@
 """`darkroom serve`: a real process, real sockets, real HTTP."""
 
 import json
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server that every machine could reach, were there a network here."""
-    env = {"DARKROOM_TOKEN": TOKEN, "DARKROOM_ALLOWED_HOSTS": "pictures.example, 127.0.0.2"}
+    env = {"DARKROOM_AUTH": "on", "DARKROOM_TOKEN": TOKEN, "DARKROOM_ALLOWED_HOSTS": "pictures.example, 127.0.0.2"}
     with serving(tmp_path_factory.mktemp("data"), "--host", "0.0.0.0", env=env) as served:
         yield Served(served.url.replace("0.0.0.0", "127.0.0.1"), served.where, served.process)
 
@@ -97,28 +98,49 @@ def test_a_compressed_body_is_refused(server: Served) -> None:
     assert answer.json()["code"] == "UNSUPPORTED_FORMAT"
 
 
-def test_without_a_token_only_this_machine_is_served(tmp_path: Path) -> None:
-    for env in ({}, {"DARKROOM_TOKEN": ""}):
-        done = darkroom("serve", "--host", "0.0.0.0", "--port", "0", "--data-dir", tmp_path / "data", env=env)
-        assert done.returncode == 1
-        assert "Set DARKROOM_TOKEN" in done.stderr
+def test_without_accounts_only_this_machine_is_served(tmp_path: Path) -> None:
+    env = {"DARKROOM_AUTH": "off"}
+    done = darkroom("serve", "--host", "0.0.0.0", "--port", "0", "--data-dir", tmp_path / "data", env=env)
+    assert done.returncode == 1
+    assert "DARKROOM_AUTH=off would let everybody in" in done.stderr
 
 
-@pytest.mark.parametrize("path", ["/api/health", "/mcp", "/llms.txt", "/nothing"])
+def test_without_accounts_nobody_can_change_the_server_for_others(server: Served) -> None:
+    assert get(server, "/metrics").status_code == 200
+    answer = httpx2.put(server.url + "/api/v1/settings/loginAttemptLimit", json={"value": 3})
+    assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN")
+
+
+def test_the_first_start_tells_the_admins_password_once(tmp_path: Path) -> None:
+    with serving(tmp_path, env={"DARKROOM_AUTH": "on"}) as served:
+        assert served.process.stderr
+        said = served.process.stderr.readline()
+        found = re.search(r"User admin, password (\S+) \(shown this once\)", said)
+        assert found
+        login = {"username": "admin", "password": found[1]}
+        token = httpx2.post(served.url + "/api/auth/login", json=login).json()["token"]
+        assert get(served, "/metrics", authorization=f"Bearer {token}").status_code == 200
+    with serving(tmp_path, env={"DARKROOM_AUTH": "on"}) as served:
+        process = served.process
+        assert get(served, "/metrics", authorization=f"Bearer {token}").status_code == 200
+    assert process.stderr
+    assert "password" not in process.communicate()[1]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/files", "/mcp", "/metrics", "/api/v1/settings"])
 @pytest.mark.parametrize(
     "given", [None, "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \xe9"]
 )
-def test_with_a_token_every_request_needs_it(guarded: Served, path: str, given: str | None) -> None:
+def test_what_is_not_public_needs_a_key(guarded: Served, path: str, given: str | None) -> None:
     answer = httpx2.get(guarded.url + path, headers={"authorization": given.encode("latin-1")} if given else {})
     assert answer.status_code == 401
-    assert answer.headers["www-authenticate"] == "Bearer"
-    assert answer.json()["code"] == "UNAUTHORIZED"
+    assert answer.headers["www-authenticate"].startswith("Bearer resource_metadata=")
+    assert answer.json()["code"] in ("UNAUTHORIZED", "AUTH_REQUIRED")
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
 def test_the_token_opens_the_server(guarded: Served, scheme: str) -> None:
-    assert get(guarded, "/api/health", authorization=f"{scheme} {TOKEN}").status_code == 200
-    assert get(guarded, "/llms.txt", authorization=f"{scheme} {TOKEN}").status_code == 200
+    assert get(guarded, "/metrics", authorization=f"{scheme} {TOKEN}").status_code == 200
 
 
 def test_uploads_and_downloads_carry_tokens_of_their_own(guarded: Served) -> None:
@@ -127,7 +149,7 @@ def test_uploads_and_downloads_carry_tokens_of_their_own(guarded: Served) -> Non
 
 
 def test_further_host_names_are_configured(guarded: Served) -> None:
-    for host, status in (("pictures.example", 401), ("127.0.0.2:80", 401), ("other.example", 421)):
+    for host, status in (("pictures.example", 200), ("127.0.0.2:80", 200), ("other.example", 421)):
         assert get(guarded, "/api/health", host=host).status_code == status
 
 

@@ -20,6 +20,7 @@ from darkroom.engine.pool import Pool
 from darkroom.errors import Conflict, NotFound
 from darkroom.executors.local import LocalExecutor
 from darkroom.intake import Intake
+from darkroom.library.arriving import Arrivals
 from darkroom.library.library import Library
 from darkroom.library.uploads import Slot, Uploads
 from darkroom.principal import Principal
@@ -88,7 +89,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         library = Library(database, blobs)
         inspector, clock = Inspector(blobs), [1000.0]
         intake = Intake(blobs, LIMIT, library.resolve)
-        service = Uploads(database, blobs, intake, library, inspector, lambda: clock[0])
+        service = Uploads(database, intake, library, Arrivals(blobs, inspector), lambda: clock[0])
         yield Desk(database, blobs, library, inspector, service, clock)
 
 
@@ -256,7 +257,7 @@ async def test_the_database_lets_one_of_two_servers_win(desk: Desk) -> None:
     """Two services on one database know nothing of each other's arriving files."""
     slot = await desk.uploads.create(ANN)
     intake = Intake(desk.blobs, LIMIT, desk.library.resolve)
-    other = Uploads(desk.database, desk.blobs, intake, desk.library, Inspector(desk.blobs), lambda: 1000.0)
+    other = Uploads(desk.database, intake, desk.library, Arrivals(desk.blobs, Inspector(desk.blobs)), lambda: 1000.0)
     won: list[str] = []
 
     async def other_first() -> AsyncIterator[bytes]:
@@ -313,7 +314,7 @@ async def test_a_real_worker_measures_the_file_upright_and_refuses_a_broken_one(
     async with Pool(workers=1, run_dir=tmp_path / "run", limits=Limits()) as pool:
         executor = LocalExecutor(pool, path_of=desk.blobs.path, adopt=desk.blobs.adopt)
         intake = Intake(desk.blobs, LIMIT, desk.library.resolve)
-        service = Uploads(desk.database, desk.blobs, intake, desk.library, executor, lambda: 1000.0)
+        service = Uploads(desk.database, intake, desk.library, Arrivals(desk.blobs, executor), lambda: 1000.0)
         slot = await service.create(ANN)
         with pytest.raises(InvalidImage):
             await service.receive(slot.token, pieces(turned_jpeg()[:100] + bytes(100)), "broken.jpg")

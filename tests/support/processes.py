@@ -42,9 +42,10 @@ class Served:
 
 @contextmanager
 def serving(where: Path, *options: str, env: dict[str, str] | None = None) -> Iterator[Served]:
-    """`darkroom serve` on a free port, until the block ends."""
+    """`darkroom serve` on a free port, until the block ends; open to everybody unless `env` says otherwise."""
     command = [*COMMAND, "serve", "--port", "0", "--data-dir", str(where), *options]
-    process = subprocess.Popen(command, env={**os.environ, **(env or {})}, stderr=subprocess.PIPE, text=True)
+    chosen = {"DARKROOM_AUTH": "off", **(env or {})}
+    process = subprocess.Popen(command, env={**os.environ, **chosen}, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr
         said = process.stderr.readline()

@@ -82,6 +82,20 @@ class Credits:
             return None
         return _asked(saved.tool, self._prices.of_document(saved.document))
 
+    def span_of(self, saved: Saved) -> tuple[int, int]:
+        """The least and the most that one run costs by document and price list, also where nothing is charged.
+
+        What the document itself says of the least and the most only makes the span wider.
+        """
+        if saved.tool is None:
+            return 0, 0
+        steps = self._prices.span_of_document(saved.document, shaped=saved.tool.output == "image")
+        low, high = (_asked(saved.tool, each) for each in steps)
+        said = saved.document.price
+        least = said.min if said is not None and said.min is not None else low
+        most = said.max if said is not None and said.max is not None else high
+        return min(low, least), max(high, most)
+
     def reserve(self, connection: sa.Connection, account: str, job_id: str, amount: int, now: float) -> None:
         """Set a job's credits aside in the transaction that accepts it; a new account gets its free ones first.
 

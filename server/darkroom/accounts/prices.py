@@ -1,6 +1,7 @@
 """What tools cost: `data/prices.toml`, read once."""
 
 import functools
+import itertools
 import math
 import tomllib
 from collections.abc import Mapping
@@ -8,7 +9,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from darkroom.workflows.document import WorkflowDocument
+from darkroom.workflows.document import Component, WorkflowDocument
+from darkroom.workflows.overrides import IMAGE_SIZE
+from darkroom.workflows.references import places
 from darkroom_tools.base import Tool
 from darkroom_tools.plan import Plan
 from darkroom_tools.registry import builtin_tools
@@ -17,6 +20,8 @@ __all__ = ["Prices", "load_prices"]
 
 
 _EXPORT = {"export": "convert"}
+SHAPING = ("crop", "resize")
+"""Steps that give the result the shape and the size that a call asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,24 @@ class Prices:
         types = [_EXPORT.get(component.type, component.type.replace("_", "-")) for component in document.components]
         pairs = zip(types, document.components, strict=True)
         return sum(self.of_step(tool, component.settings) for tool, component in pairs)
+
+    def span_of_document(self, document: WorkflowDocument, *, shaped: bool) -> tuple[int, int]:
+        """The least and the most that they may cost together, whatever a call hands in.
+
+        Args:
+            shaped: Whether a call may ask for shape and size of the result, which takes further steps.
+        """
+        spans = [self._span(component) for component in document.components]
+        further = sum(self.of_step(tool, {}) for tool in SHAPING) if shaped else 0
+        return sum(low for low, _ in spans), sum(high for _, high in spans) + further
+
+    def _span(self, component: Component) -> tuple[int, int]:
+        tool = _EXPORT.get(component.type, component.type.replace("_", "-"))
+        said = {name: value for name, value in component.settings.items() if not any(places(value))}
+        opened = [name for name in {*component.settings, IMAGE_SIZE} - {*said} if name in self.factors.get(tool, {})]
+        choices = itertools.product(*([None, *self.factors[tool][name]] for name in opened))
+        prices = [self.of_step(tool, {**said, **dict(zip(opened, each, strict=True))}) for each in choices]
+        return min(prices), max(prices)
 
     def _of_kind(self, tool: str) -> int:
         found = builtin_tools().get(tool)

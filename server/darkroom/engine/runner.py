@@ -103,8 +103,9 @@ def run_plan(
         for number, (step, (low, middle, high)) in enumerate(zip(plan.steps, shares, strict=True)):
             work.within = f"Step {number + 1} of {len(plan.steps)}" if len(plan.steps) > 1 else ""
             work.progress(low) if number else work.check()
-            result = _run_step(tools[step.tool], step, flow.held, work.stage(low, middle))
-            _note(result, gathered, limits, work)
+            with _naming(step):
+                result = _run_step(tools[step.tool], step, flow.held, work.stage(low, middle))
+                _note(result, gathered, limits, work)
             if not flow.is_last(step):
                 made = work.encode(result) if step.written and isinstance(result, Image) else result
                 if isinstance(made, File) and _is_picture(made):
@@ -118,6 +119,17 @@ def run_plan(
         report = result.model_dump(mode="json", by_alias=True) if isinstance(result, Report) else None
         gathered.add(_told_of_models(plan, tools, work), work.notes)
     return Outcome(inputs, outputs, report, gathered.facts, gathered.kept, gathered.removed, gathered.warnings)
+
+
+@contextmanager
+def _naming(step: Step) -> Iterator[None]:
+    """Errors say at which step they came up, for those who wrote several."""
+    try:
+        yield
+    except DarkroomError as error:
+        if step.id != step.tool:
+            error.details.setdefault("step", step.id)
+        raise
 
 
 def _note(result: Any, gathered: _Gathered, limits: Limits, work: Work) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from darkroom.jobs.record import ItemResult, Job, Result
 from darkroom.jobs.recording import filed_answer, outcome_of, to_row
 from darkroom.jobs.request import Call, Request
 from darkroom.jobs.terms import Terms
+from darkroom.library.library import pass_again
 from darkroom.principal import Principal
 from darkroom.store import queue
 from darkroom.store.blobs import BlobStore
@@ -128,11 +129,13 @@ def record_call(
     """
     request = accepted.request
     known = _known_entries(connection, accepted)
+    _use(connection, accepted, known.values(), now)
     row = _row(accepted, len(known), now)
     if len(known) == len(request.items):
         items = [known[n] for n in range(len(known))]
         archive = filed_answer(connection, accepted.owner, request.archive_item()) if request.archive else None
-        if not request.archive or archive is not None or not any(item.images for item in items):
+        if not request.archive or archive is not None or not any(item.images or item.report for item in items):
+            _use(connection, accepted, [archive] if archive is not None else [], now)
             return _finish(connection, accepted, row, Result(tuple(items), archive), now)
     digests = sorted(request.digests())
     if not all(blobs.exists(digest) for digest in digests):
@@ -193,6 +196,12 @@ def _known_entries(connection: sa.Connection, accepted: Accepted) -> dict[int, I
         elif (answer := filed_answer(connection, accepted.owner, item)) is not None:
             known[number] = answer
     return known
+
+
+def _use(connection: sa.Connection, accepted: Accepted, entries: Iterable[ItemResult], now: float) -> None:
+    """Treat what answers name as if it had been made just now."""
+    handles = [handle for entry in entries for handle in (*entry.sources, *entry.images)]
+    pass_again(connection, accepted.owner, handles, now, listed=accepted.request.listed)
 
 
 def _finish(connection: sa.Connection, accepted: Accepted, row: Mapping[str, Any], result: Result, now: float) -> Job:

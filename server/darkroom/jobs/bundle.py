@@ -3,7 +3,7 @@
 import json
 import mmap
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,8 @@ __all__ = ["MOST_BYTES", "Contents", "list_contents", "pack"]
 
 MOST_BYTES: Final = 1024 * MIB
 REPORT: Final = "_report.json"
+ERRORS: Final = "errors.json"
+"""In a ZIP of which something is missing: what, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,19 @@ class Contents:
     report: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A file that an item came to."""
+
+    extension: str
+    bytes: int
+    read: Callable[[], bytes | memoryview]
+
+
 def list_contents(
     blobs: BlobStore, request: Request, entries: Mapping[int, Finished], known: Mapping[str, ImageRecord]
 ) -> Contents:
-    """The results under names made from those of their sources: `photo.jpg` gives `photo.webp`.
+    """The results under names made from those of their sources: `photo.jpg` gives `photo.webp`, a report `photo.json`.
 
     Args:
         blobs: Where the results are.
@@ -48,23 +59,23 @@ def list_contents(
         entries: What became of every item.
         known: Images of items that the library had answered, by handle.
     """
-    found = {number: _results(entries[number], known) for number in range(len(request.items))}
+    found = {number: _results(blobs, entries[number], known) for number in range(len(request.items))}
     wanted = [
-        f"{_stem(request, number)}{f'-{n}' if len(results) > 1 else ''}.{extension}"
+        f"{_stem(request, number)}{f'-{n}' if len(results) > 1 else ''}.{result.extension}"
         for number, results in found.items()
-        for n, (_, extension, _) in enumerate(results, 1)
+        for n, result in enumerate(results, 1)
     ]
-    names = iter(unique_names([REPORT, *wanted])[1:])
+    names = iter(unique_names([REPORT, ERRORS, *wanted])[2:])
     files: list[Entry] = []
     lines: list[dict[str, Any]] = []
     for number, results in found.items():
-        members = [Entry(next(names), partial(_read, blobs.path(digest))) for digest, _, _ in results]
+        members = [Entry(next(names), result.read) for result in results]
         files += members
         source = "".join(request.items[number].names[:1])
         said = _said(entries[number], source, [member.name for member in members])
         lines.append({"item": number + 1, "source": source, **said})
     failed = sum("error" in line for line in lines)
-    size = sum(size for results in found.values() for _, _, size in results)
+    size = sum(result.bytes for results in found.values() for result in results)
     return Contents(files, size, {"total": len(lines), "failed": failed, "items": lines})
 
 
@@ -85,10 +96,12 @@ def pack(blobs: BlobStore, contents: Contents, given_up: threading.Event) -> Mad
             limit=MOST_BYTES,
         )
     blobs.check_space(contents.bytes)
-    report = json.dumps(contents.report, ensure_ascii=False, indent=2).encode()
+    report, failed = _written(contents.report), _written(_failed(contents.report))
 
     def members() -> Iterator[Entry]:
         yield Entry(REPORT, lambda: report)
+        if contents.report["failed"]:
+            yield Entry(ERRORS, lambda: failed)
         for file in contents.files:
             if given_up.is_set():
                 raise Cancelled("The work was cancelled.")
@@ -113,12 +126,34 @@ def _read(path: Path) -> memoryview:
         raise Conflict("A result was deleted while the ZIP was made. Try again.") from error
 
 
-def _results(entry: Finished, known: Mapping[str, ImageRecord]) -> list[tuple[str, str, int]]:
-    """Digest, extension and size of everything that an item came to."""
+def _results(blobs: BlobStore, entry: Finished, known: Mapping[str, ImageRecord]) -> list[_Result]:
+    """Everything that an item came to."""
+    if entry.report is not None:
+        report = _written(entry.report)
+        return [_Result("json", len(report), lambda: report)]
     if isinstance(entry, Made):
-        return [(made["digest"], made["extension"], made["picture"]["bytes"]) for made in entry.outputs]
+        return [
+            _Result(made["extension"], made["picture"]["bytes"], partial(_read, blobs.path(made["digest"])))
+            for made in entry.outputs
+        ]
     records = [known[handle] for handle in entry.images if handle in known]
-    return [(record.sha256, record.name.rpartition(".")[2], record.bytes) for record in records]
+    return [
+        _Result(record.name.rpartition(".")[2], record.bytes, partial(_read, blobs.path(record.sha256)))
+        for record in records
+    ]
+
+
+def _written(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=2).encode()
+
+
+def _failed(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The lines of the report that tell of an error, as clients of one file each want them."""
+    return [
+        {"filename": line["source"], "error": line["error"]["error"], "code": line["error"]["code"]}
+        for line in report["items"]
+        if "error" in line
+    ]
 
 
 def _stem(request: Request, number: int) -> str:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from darkroom.accounts.credits import Credits
 from darkroom.engine.limits import Limits
-from darkroom.errors import InsufficientCredits
+from darkroom.errors import Forbidden, InsufficientCredits
 from darkroom.intake import Resolved
 from darkroom.jobs.looking import NOBODY, Looker, Seen
 from darkroom.jobs.recording import filed_answer
@@ -144,6 +144,8 @@ class Checker:
         def engine(plan: Plan) -> str:
             try:
                 return self._engine(plan)
+            except Forbidden:  # whatever engine there is, such a plan is not run
+                raise
             except DarkroomError as error:
                 refused.append(error)
                 return ""

@@ -16,12 +16,23 @@ from darkroom.store.schema import images, jobs
 from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.kit.clean import clean_text
 
-__all__ = ["COLUMNS", "LONGEST_NOTE", "MOST_EXPECTED", "Filter", "History", "JobPage", "load_job", "no_such_job"]
+__all__ = [
+    "COLUMNS",
+    "LONGEST_NOTE",
+    "MOST_EXPECTED",
+    "Filter",
+    "History",
+    "JobPage",
+    "load_job",
+    "newest_tries",
+    "no_such_job",
+]
 
 COLUMNS: Final = tuple(column for column in jobs.c if column.name != "request")
 """What a `Job` is made of; a request may be large and nobody asks for it."""
 
 MOST_LISTED: Final = 100
+MOST_OFFSET: Final = 2**62
 LONGEST_NOTE: Final = 1_000
 MOST_EXPECTED: Final = 20
 
@@ -37,6 +48,9 @@ class Filter:
         states: Any of these.
         tool: Tool id.
         workflow: Id of a saved workflow.
+        workflows: Ids of workflows, any of these; those of the gallery are `gallery/<slug>`.
+        of_workflows: Whether jobs of plain tools and of unsaved steps are left out.
+        first_tries: Whether jobs that try the call of an earlier one again are left out.
         labels: All of these.
         since: Accepted then or later, in seconds since the epoch.
         until: Accepted before then.
@@ -46,6 +60,9 @@ class Filter:
     states: Sequence[str] = ()
     tool: str | None = None
     workflow: str | None = None
+    workflows: Sequence[str] = ()
+    of_workflows: bool = False
+    first_tries: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     since: float | None = None
     until: float | None = None
@@ -57,6 +74,12 @@ class Filter:
         wanted = [column == value for column, value in columns.items() if value is not None]
         if self.states:
             wanted.append(jobs.c.state.in_(self.states))
+        if self.workflows:
+            wanted.append(jobs.c.workflow.in_(self.workflows))
+        if self.of_workflows:
+            wanted.append(jobs.c.workflow.is_not(None))
+        if self.first_tries:
+            wanted.append(jobs.c.retry_of.is_(None))
         wanted += [jobs.c.labels[name].as_string() == value for name, value in self.labels.items()]
         if self.since is not None:
             wanted.append(jobs.c.created_at >= self.since)
@@ -90,6 +113,12 @@ def load_job(connection: sa.Connection, owner: str, job_id: str) -> Job:
     return Job.from_row(dict(row))
 
 
+def newest_tries(connection: sa.Connection, owner: str, job_ids: Sequence[str]) -> dict[str, Job]:
+    """By first job the last one that tries its call again; without those that were never tried again."""
+    tries = sa.select(*COLUMNS).where(jobs.c.owner == owner, jobs.c.retry_of.in_(job_ids)).order_by(jobs.c.seq)
+    return {row["retry_of"]: Job.from_row(dict(row)) for row in connection.execute(tries).mappings()}
+
+
 class History:
     """The jobs of all owners, each seen by its own."""
 
@@ -120,6 +149,53 @@ class History:
         page = [Job.from_row(dict(row)) for row in rows[:limit]]
         last = page[-1] if len(rows) > limit else None
         return JobPage(page, Cursor(last.created_at, last.id).to_text() if last else None)
+
+    async def page(
+        self, principal: Principal, wanted: Filter = Filter(), *, limit: int = 20, offset: int = 0
+    ) -> tuple[Sequence[Job], int]:
+        """Some of the principal's jobs, newest first, and how many there are altogether.
+
+        Args:
+            wanted: Which of them.
+            limit: At most so many, 1 to 100.
+            offset: How many of the newest are passed over, from 0.
+        """
+        mine = (jobs.c.owner == principal.id, *wanted.conditions())
+        order = (jobs.c.created_at.desc(), jobs.c.id.desc())
+        limit = max(1, min(limit, MOST_LISTED))
+        found = sa.select(*COLUMNS).where(*mine).order_by(*order).limit(limit).offset(max(0, min(offset, MOST_OFFSET)))
+        count = sa.select(sa.func.count()).select_from(jobs).where(*mine)
+
+        def look(connection: sa.Connection) -> tuple[Sequence[sa.RowMapping], int]:
+            return connection.execute(found).mappings().all(), connection.execute(count).scalar_one()
+
+        rows, total = await self._database.read(look)
+        return [Job.from_row(dict(row)) for row in rows], total
+
+    async def newest_tries(self, principal: Principal, job_ids: Sequence[str]) -> Mapping[str, Job]:
+        """By first job the last one that tries its call again; without those that were never tried again."""
+        return await self._database.read(lambda connection: newest_tries(connection, principal.id, job_ids))
+
+    async def inputs(self, principal: Principal, job_id: str) -> Sequence[tuple[str, str]]:
+        """File name and SHA-256 of each picture that went into a job, in order.
+
+        Raises:
+            NotFound: No such job of the principal.
+        """
+        found = await self.inputs_of(principal, [job_id])
+        if job_id not in found:
+            raise no_such_job()
+        return found[job_id]
+
+    async def inputs_of(self, principal: Principal, job_ids: Sequence[str]) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """File names and digests of what went into each of these jobs of the principal."""
+        items = sa.select(jobs.c.id, jobs.c.request["items"].label("items"))
+        mine = items.where(jobs.c.owner == principal.id, jobs.c.id.in_(job_ids))
+        rows = await self._database.read(lambda connection: connection.execute(mine).all())
+        return {
+            row.id: [pair for item in row.items for pair in zip(item["names"], item["inputs"], strict=False)]
+            for row in rows
+        }
 
     async def rate(self, principal: Principal, job_id: str, said: Mapping[str, Any]) -> Job:
         """Keep what the owner says of a result; what is not said stays as it was.

@@ -158,6 +158,8 @@ class Job:
         liked: What its owner said of the result.
         feedback: The owner's `note` and the images that were `expected`.
         pinned: Whether it is kept however old it is.
+        organisation: Who pays for it.
+        retry_of: The first of the jobs that try the same call again; None for a first one.
         parts: Of a batch under way the items that are done, by number.
         now: How it stands at this moment, if it runs in this process.
         stored: Whether it can be asked for again; a call that the library answered at once leaves no job.
@@ -185,6 +187,8 @@ class Job:
     liked: bool | None = None
     feedback: Mapping[str, Any] = field(default_factory=dict)
     pinned: bool = False
+    organisation: str = ""
+    retry_of: str | None = None
     parts: Mapping[int, ItemResult] = field(default_factory=dict)
     now: Status | None = None
     stored: bool = True
@@ -228,4 +232,6 @@ class Job:
             liked=row["liked"],
             feedback=row["feedback"] or {},
             pinned=row["pinned"],
+            organisation=row["organisation"],
+            retry_of=row.get("retry_of"),
         )

@@ -11,7 +11,7 @@ from darkroom.errors import Conflict
 from darkroom.jobs.ending import ended
 from darkroom.jobs.record import ItemResult, Job, Result, State
 from darkroom.jobs.request import Item, Request
-from darkroom.library.library import find_images, find_source, insert_result, insert_source
+from darkroom.library.library import find_images, find_source, insert_result, insert_source, pass_again
 from darkroom.library.names import result_name
 from darkroom.store import queue
 from darkroom.store.ids import new_id
@@ -287,9 +287,12 @@ class _Recorder:
             if handle in item.new and handle not in recorded:
                 known = find_source(self.connection, self.owner, digest)
                 if known is None:
-                    insert_source(self.connection, self.owner, handle, digest, Picture(**picture), name)
+                    listed = self.request.listed
+                    insert_source(self.connection, self.owner, handle, digest, Picture(**picture), name, listed=listed)
                 recorded[handle] = known or handle
-        return [recorded.get(handle, handle) for handle in item.sources]
+        sources = [recorded.get(handle, handle) for handle in item.sources]
+        pass_again(self.connection, self.owner, sources, self.now, listed=self.request.listed)
+        return sources
 
     def _images(self, item: Item, made: Made, sources: Sequence[str]) -> list[str]:
         handles = []
@@ -306,6 +309,7 @@ class _Recorder:
                 self.request.plan.to_wire(),
                 made.facts,
                 result_name(item.names[0] if item.names else "", self.tool, output["extension"]),
+                listed=self.request.listed,
             )
             handles.append(handle)
         return handles

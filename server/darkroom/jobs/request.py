@@ -123,6 +123,7 @@ class Request:
         wall: Seconds that one item may take.
         archive: Whether all results are wanted in one ZIP too.
         credits: What one item costs.
+        listed: Whether sources and results enter the file library.
     """
 
     plan: Plan
@@ -131,6 +132,7 @@ class Request:
     wall: float
     archive: bool = False
     credits: int = 0
+    listed: bool = True
 
     def to_wire(self) -> dict[str, Any]:
         """The request as JSON values."""
@@ -142,14 +144,15 @@ class Request:
             "wall": self.wall,
             "archive": self.archive,
             "credits": self.credits,
+            "listed": self.listed,
         }
 
     @staticmethod
     def from_wire(wire: Mapping[str, Any]) -> "Request":
         """The request that `to_wire` wrote."""
         items = [Item(**item) for item in wire["items"]]
-        archive, credits = wire.get("archive", False), wire.get("credits", 0)
-        return Request(Plan.from_wire(wire["plan"]), items, wire["read_only"], wire["wall"], archive, credits)
+        later = {name: wire[name] for name in ("archive", "credits", "listed") if name in wire}
+        return Request(Plan.from_wire(wire["plan"]), items, wire["read_only"], wire["wall"], **later)
 
     def archive_item(self) -> Item:
         """What the ZIP of all results is filed under."""
@@ -204,6 +207,10 @@ def make_request(
 
 def _label(value: Any) -> str:
     """What people may call an image that did not come in."""
+    if isinstance(value, Resolved):
+        return value.name
+    if isinstance(value, DarkroomError):
+        return str(value.details.get("filename", "image"))
     return clean_name(value) if isinstance(value, str) and not value.lstrip().startswith("data:") else "image"
 
 

@@ -1,6 +1,7 @@
 """What is forgotten after a while: ended jobs, reports, bytes that nothing refers to, and results that take too much room.
 
-Nothing that is pinned goes, no image of a pinned job, and nothing that an unfinished job needs.
+Images that only passed through go sooner. Nothing that is pinned goes, no image of a pinned job, and nothing that an
+unfinished job needs.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import sqlalchemy as sa
@@ -18,7 +20,7 @@ from darkroom.store.blobs import BlobStore
 from darkroom.store.database import Database
 from darkroom.store.schema import images, job_blobs, job_items, jobs, results, uploads, webhook_deliveries
 
-__all__ = ["Pruned", "Shrunk", "prune", "shrink"]
+__all__ = ["Pruned", "Shrunk", "clear_unlisted", "prune", "shrink"]
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,37 @@ async def shrink(
     return Shrunk(removed, used)
 
 
+async def clear_unlisted(database: Database, discard: Callable[[str], Awaitable[object]], older_than: float) -> int:
+    """Remove images that are not in the file library and were last used over `older_than` seconds ago; how many.
+
+    Args:
+        discard: Deletes stored bytes that nothing else needs.
+    """
+    before = time.time() - older_than
+    removed = 0
+    while True:
+        doomed = await database.write(partial(_clear_page, before=before))
+        for digest in doomed:
+            await discard(digest)
+        removed += len(doomed)
+        if not doomed:
+            break
+    if removed:
+        log.info("removed %d images that nobody kept", removed)
+    return removed
+
+
+def _clear_page(connection: sa.Connection, before: float) -> list[str]:
+    """Remove so many of the images that passed through before that time; the digests of the images removed."""
+    passed = (images.c.listed.is_(sa.false()), images.c.pinned.is_(sa.false()), images.c.created_at < before)
+    needed = sa.select(job_blobs.c.sha256)
+    rows = connection.execute(sa.select(images.c.id, images.c.sha256).where(*passed, images.c.sha256.not_in(needed)))
+    spared = _spared(connection)
+    doomed = dict(islice(((row.id, row.sha256) for row in rows if row.id not in spared), PAGE))
+    connection.execute(images.delete().where(images.c.id.in_(doomed)))
+    return list(doomed.values())
+
+
 def _shrink_page(connection: sa.Connection, most_bytes: int, before: float) -> tuple[int, list[str]]:
     """Remove so many of the images that may go; bytes used before, and the digests of the images removed."""
     each = sa.select(sa.func.max(images.c.bytes).label("bytes")).group_by(images.c.sha256).subquery()
@@ -106,14 +139,16 @@ def _shrink_page(connection: sa.Connection, most_bytes: int, before: float) -> t
 
 
 def _removable(before: float) -> sa.Select[tuple[str, str, int]]:
-    """Images in the order in which they may go: results, then uploads from before that time; the oldest first."""
+    """Images in the order in which they may go: first those not in the file library; of these, and of the others, results
+    and then uploads from before that time; the oldest first.
+    """
     needed = sa.select(job_blobs.c.sha256)
     is_upload = sa.case((images.c.tool.is_(None), 1), else_=0)
     return (
         sa.select(images.c.id, images.c.sha256, images.c.bytes)
         .where(images.c.pinned.is_(sa.false()), images.c.sha256.not_in(needed))
         .where(sa.or_(images.c.tool.is_not(None), images.c.created_at < before))
-        .order_by(is_upload, images.c.created_at, images.c.id)
+        .order_by(images.c.listed, is_upload, images.c.created_at, images.c.id)
     )
 
 

@@ -25,7 +25,8 @@ from darkroom.jobs.progress import ProgressBus
 from darkroom.jobs.record import ItemResult, Job, Status
 from darkroom.jobs.recording import keep_finished, load_entries
 from darkroom.jobs.request import Call, Request, fingerprint, make_request
-from darkroom.jobs.retention import Pruned, prune, shrink
+from darkroom.jobs.retention import Pruned, clear_unlisted, prune, shrink
+from darkroom.jobs.retrying import try_again
 from darkroom.jobs.terms import Terms, checked
 from darkroom.library.library import Library
 from darkroom.principal import Principal
@@ -169,8 +170,7 @@ class Jobs:
             StorageFull: The disk has no room.
             DarkroomError: What `Intake.resolve` says of an image.
         """
-        if self._stopping:
-            raise Overloaded("The server is stopping. Try again in a few seconds.", code="SHUTTING_DOWN", retryAfter=5)
+        self._check_open()
         terms = checked(terms, self._inside)
         call = Call.parse(tool, arguments, each)
         printed = fingerprint(tool, call, arguments, each, archive=archive)
@@ -184,6 +184,7 @@ class Jobs:
             items, brought = await self._resolver.resolve(principal, call)
             try:
                 request = self._request(tool, call, items, batch=each is not None, archive=archive)
+                request = replace(request, listed=terms.listed)
                 job = await self._enter(Accepted(principal, tool, request, printed, terms))
             except BytesGone:
                 continue
@@ -261,6 +262,24 @@ class Jobs:
             self._bus.end(job_id, job)
         return job
 
+    async def retry(self, principal: Principal, job_id: str) -> Job:
+        """Try the call of a job that failed or was cancelled once more; the new job, whose `retry_of` is the first one.
+
+        Raises:
+            NotFound: No such job of the principal, or the file of an input is gone.
+            Conflict: Its last try is under way, or succeeded.
+            Overloaded: The queue is full, or the server stops.
+            InsufficientCredits: The organisation cannot pay for it.
+            StorageFull: The disk has no room.
+        """
+        self._check_open()
+        self._blobs.check_space()
+        exists, now = self._blobs.exists, time.time()
+        limits, credits = self._queue_limits, self._credits
+        job = await self._database.write(lambda c: try_again(c, principal, job_id, limits, credits, exists, now))
+        self._dispatcher.wake(job.deadline_at)
+        return job
+
     async def render(self, principal: Principal, handle: str, plan: Plan) -> tuple[bytes, Picture]:
         """Run a plan on one image of the library and return the file made; nothing is stored.
 
@@ -294,6 +313,14 @@ class Jobs:
         if most_bytes is not None:
             await shrink(self._database, self._library.discard, most_bytes, older_than)
         return await prune(self._database, self._blobs, older_than)
+
+    def _check_open(self) -> None:
+        if self._stopping:
+            raise Overloaded("The server is stopping. Try again in a few seconds.", code="SHUTTING_DOWN", retryAfter=5)
+
+    async def clear_unlisted(self, older_than: float) -> int:
+        """Remove images that are not in the file library and were last used over `older_than` seconds ago; how many."""
+        return await clear_unlisted(self._database, self._library.discard, older_than)
 
     def _request(
         self, tool: Tool, call: Call, items: Sequence[Images | DarkroomError], *, batch: bool, archive: bool

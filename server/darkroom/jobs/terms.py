@@ -56,6 +56,8 @@ class Terms:
         idempotency_key: The same key with the same call gives the same job, however often it is sent.
         webhooks: Who hears of its end, beside those of the organisation.
         kept: Whether there is a job even if the library knows the answer.
+        listed: Whether what goes in and what is made enters the file library. If not, it goes after a while; what is in
+            the library already stays there.
     """
 
     priority: int = 0
@@ -64,6 +66,7 @@ class Terms:
     idempotency_key: str | None = None
     webhooks: tuple[Hook, ...] = ()
     kept: bool = False
+    listed: bool = True
 
     @property
     def leaves_a_job(self) -> bool:

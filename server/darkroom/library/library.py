@@ -4,7 +4,7 @@ The functions over a connection run inside the transaction of whoever records im
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -20,9 +20,22 @@ from darkroom.store.database import Database
 from darkroom.store.schema import images, job_blobs, results
 from darkroom_tools.kit.clean import clean_name, clean_text
 
-__all__ = ["Library", "find_images", "find_source", "insert_result", "insert_source", "load_image"]
+__all__ = [
+    "Library",
+    "enlist",
+    "find_images",
+    "find_source",
+    "forget",
+    "insert_result",
+    "insert_source",
+    "load_image",
+    "missing",
+    "next_version",
+    "pass_again",
+]
 
 MOST_LISTED = 200
+LONGEST_SEARCH = 200
 
 # Every call runs these; built once, they cost a third.
 _owned = images.c.owner == sa.bindparam("owner")
@@ -30,12 +43,17 @@ _handle = images.c.id == sa.bindparam("handle")
 _LOAD = sa.select(images).where(_handle, _owned)
 _FOUND = sa.select(images).where(_owned, images.c.id.in_(sa.bindparam("handles", expanding=True)))
 _kin = images.alias()
-_NEWEST = sa.select(sa.func.max(_kin.c.version)).where(_kin.c.root == images.c.root, _kin.c.owner == images.c.owner)
-_CHAIN = sa.select(images.c.root, _NEWEST.scalar_subquery()).where(_handle, _owned)
+_NEWEST = sa.select(sa.func.max(_kin.c.version)).where(
+    _kin.c.root == images.c.root, _kin.c.owner == images.c.owner, _kin.c.listed
+)
+_CHAIN = sa.select(images.c.root, images.c.project, _NEWEST.scalar_subquery().label("newest")).where(_handle, _owned)
+_UNLISTED = sa.select(images.c.id, images.c.root).where(
+    _owned, images.c.id.in_(sa.bindparam("handles", expanding=True)), images.c.listed.is_(sa.false())
+)
 _SOURCE = (
     sa.select(images.c.id)
     .where(_owned, images.c.sha256 == sa.bindparam("sha256"), images.c.tool.is_(None))
-    .order_by(images.c.created_at)
+    .order_by(images.c.listed.desc(), images.c.created_at)
     .limit(1)
 )
 _INSERT = images.insert()
@@ -49,9 +67,14 @@ def load_image(connection: sa.Connection, owner: str, handle: str) -> ImageRecor
     """
     row = connection.execute(_LOAD, {"handle": handle, "owner": owner}).mappings().one_or_none()
     if row is None:
-        got = clean_text(handle, 60)
-        raise NotFound(f"There is no image {got!r}. list_images shows the handles of all images.", got=got)
+        raise missing(handle)
     return ImageRecord(**row)
+
+
+def missing(handle: str) -> NotFound:
+    """The error for a handle that is nobody's or somebody else's."""
+    got = clean_text(handle, 60)
+    return NotFound(f"There is no image {got!r}. list_images shows the handles of all images.", got=got)
 
 
 def find_images(connection: sa.Connection, owner: str, handles: Sequence[str]) -> dict[str, ImageRecord]:
@@ -67,10 +90,19 @@ def find_source(connection: sa.Connection, owner: str, sha256: str) -> str | Non
 
 
 def insert_source(
-    connection: sa.Connection, owner: str, handle: str, sha256: str, picture: Picture, name: str
+    connection: sa.Connection,
+    owner: str,
+    handle: str,
+    sha256: str,
+    picture: Picture,
+    name: str,
+    *,
+    listed: bool = True,
+    project: str | None = None,
 ) -> ImageRecord:
     """Record an image that came in from outside: version 1 of a chain of its own."""
-    return _insert(connection, owner, handle, sha256, picture, name, {"root": handle, "version": 1})
+    origin = {"root": handle, "version": 1, "listed": listed, "project": project}
+    return _insert(connection, owner, handle, sha256, picture, name, origin)
 
 
 def insert_result(  # noqa: PLR0913 - one argument a column
@@ -84,17 +116,59 @@ def insert_result(  # noqa: PLR0913 - one argument a column
     steps: Sequence[Mapping[str, Any]],
     facts: Mapping[str, Any],
     name: str,
+    *,
+    listed: bool = True,
 ) -> ImageRecord:
-    """Record what `tool` made of the parent: the next version of its chain.
+    """Record what `tool` made of the parent: the next version of its chain, in the project that the parent is in.
 
-    Without a parent, or if it was deleted while the tool ran, the image starts a chain.
+    Without a parent, or if it was deleted while the tool ran, the image starts a chain. One that is not listed takes no
+    number from those that are: its version is what it would be.
     """
     chain = connection.execute(_CHAIN, {"handle": parent_handle, "owner": owner}).one_or_none()
-    root, newest = chain or (handle, 0)
-    origin = {"parent": parent_handle, "root": root, "version": newest + 1, "tool": tool}
-    return _insert(
-        connection, owner, handle, sha256, picture, name, {**origin, "steps": list(steps), "facts": dict(facts)}
-    )
+    origin = {
+        "parent": parent_handle,
+        "root": chain.root if chain else handle,
+        "version": max(chain.newest or 0, 1) + 1 if chain else 1,
+        "project": chain.project if chain else None,
+        "listed": listed,
+        "tool": tool,
+        "steps": list(steps),
+        "facts": dict(facts),
+    }
+    return _insert(connection, owner, handle, sha256, picture, name, origin)
+
+
+def next_version(connection: sa.Connection, owner: str, handle: str) -> int:
+    """What number the next listed image of this one's chain gets."""
+    chain = connection.execute(_CHAIN, {"handle": handle, "owner": owner}).one()
+    return max(chain.newest or 0, 1) + 1
+
+
+def enlist(connection: sa.Connection, owner: str, handles: Sequence[str], now: float) -> None:
+    """Take those of the owner's images into the file library that are not in it, as the newest of their chains."""
+    for row in connection.execute(_UNLISTED, {"owner": owner, "handles": handles}).all():
+        version = 1 if row.id == row.root else next_version(connection, owner, row.id)
+        changes = {"listed": True, "version": version, "created_at": now}
+        connection.execute(images.update().where(images.c.id == row.id, images.c.owner == owner).values(changes))
+
+
+def pass_again(connection: sa.Connection, owner: str, handles: Sequence[str], now: float, *, listed: bool) -> None:
+    """Note that images are used by a call: by one for the file library they enter it, else those not in it stay anew."""
+    if not handles:
+        return
+    if listed:
+        enlist(connection, owner, handles, now)
+        return
+    unlisted = [row.id for row in connection.execute(_UNLISTED, {"owner": owner, "handles": handles})]
+    if unlisted:
+        connection.execute(images.update().where(images.c.id.in_(unlisted)).values(created_at=now))
+
+
+def forget(connection: sa.Connection, owner: str, handle: str) -> None:
+    """Remove the row of an image, and the answers that name it."""
+    connection.execute(images.delete().where(images.c.id == handle, images.c.owner == owner))
+    mentions = sa.cast(results.c.result, sa.Text).contains(handle, autoescape=True)
+    connection.execute(results.delete().where(results.c.owner == owner, mentions))
 
 
 def _insert(
@@ -119,17 +193,24 @@ def _insert(
         "name": clean_name(name),
         "created_at": time.time(),
     }
-    row = {"parent": None, "tool": None, "steps": [], "facts": {}, **row, **origin}
+    row = {"parent": None, "tool": None, "steps": [], "facts": {}, "project": None, **row, **origin}
     connection.execute(_INSERT, row)
     return ImageRecord(**row)
 
 
 class Library:
-    """The stored images of all owners."""
+    """The stored images of all owners.
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    Args:
+        database: At the newest schema.
+        blobs: Where their bytes are.
+        on_gone: Told the digest of bytes that were deleted; called in a thread.
+    """
+
+    def __init__(self, database: Database, blobs: BlobStore, on_gone: Callable[[str], object] = lambda _: None) -> None:
         self._database = database
         self._blobs = blobs
+        self._on_gone = on_gone
 
     async def get(self, principal: Principal, handle: str) -> ImageRecord:
         """The image of that handle.
@@ -138,6 +219,18 @@ class Library:
             NotFound: There is none, or it belongs to somebody else.
         """
         return await self._database.read(lambda connection: load_image(connection, principal.id, handle))
+
+    async def opened(self, handle: str) -> ImageRecord:
+        """The image of that handle, whosever it is: for who showed a signed link to it.
+
+        Raises:
+            NotFound: There is none.
+        """
+        wanted = sa.select(images).where(images.c.id == handle)
+        row = await self._database.read(lambda connection: connection.execute(wanted).mappings().one_or_none())
+        if row is None:
+            raise missing(handle)
+        return ImageRecord(**row)
 
     async def find(self, principal: Principal, handles: Sequence[str]) -> Mapping[str, ImageRecord]:
         """Those of the images that exist and are the principal's, by handle."""
@@ -155,7 +248,7 @@ class Library:
     async def list(
         self, principal: Principal, *, limit: int = 50, before: str | None = None, query: str | None = None
     ) -> Page:
-        """The principal's images, newest first.
+        """The principal's images in the file library, newest first.
 
         Args:
             limit: At most so many, 1 to 200.
@@ -166,9 +259,9 @@ class Library:
             InvalidSettings: `before` is no cursor of this list.
         """
         limit = max(1, min(limit, MOST_LISTED))
-        wanted = sa.select(images).where(images.c.owner == principal.id)
-        if query:
-            wanted = wanted.where(images.c.name.icontains(query, autoescape=True))
+        wanted = sa.select(images).where(images.c.owner == principal.id, images.c.listed)
+        if query and (text := clean_text(query, LONGEST_SEARCH)):
+            wanted = wanted.where(images.c.name.icontains(text, autoescape=True))
         if before is not None:
             after = Cursor.from_text(before)
             wanted = wanted.where(sa.tuple_(images.c.created_at, images.c.id) < sa.tuple_(after.created_at, after.id))
@@ -236,9 +329,7 @@ class Library:
 
         def work(connection: sa.Connection) -> ImageRecord:
             record = load_image(connection, principal.id, handle)
-            connection.execute(images.delete().where(images.c.id == handle))
-            mentions = sa.cast(results.c.result, sa.Text).contains(handle, autoescape=True)
-            connection.execute(results.delete().where(results.c.owner == principal.id, mentions))
+            forget(connection, principal.id, handle)
             return record
 
         record = await self._database.write(work)
@@ -259,4 +350,7 @@ class Library:
             self._blobs.delete(sha256)
             return True
 
-        return await self._database.write(work)
+        gone = await self._database.write(work)
+        if gone:
+            await anyio.to_thread.run_sync(self._on_gone, sha256)
+        return gone

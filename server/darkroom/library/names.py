@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from darkroom_tools.kit.clean import clean_name
 
-__all__ = ["content_disposition", "result_name"]
+__all__ = ["content_disposition", "rendition_name", "result_name"]
 
 
 def result_name(source: str, tool: str, extension: str) -> str:
@@ -13,6 +13,11 @@ def result_name(source: str, tool: str, extension: str) -> str:
     if stem != tool and not stem.endswith(f"-{tool}"):
         stem = f"{stem}-{tool}" if stem else tool
     return clean_name(f"{stem}.{extension}")
+
+
+def rendition_name(name: str, extension: str) -> str:
+    """The name of a file that is served in another format than it is stored in: `photo.jpg` for `photo.png`."""
+    return clean_name(f"{name.rpartition('.')[0] or name}.{extension}")
 
 
 def content_disposition(name: str, *, inline: bool = False) -> str:

@@ -14,7 +14,7 @@ __all__ = ["Cursor", "ImageRecord", "Page"]
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image of the library; it never changes, an edit makes a new one.
+    """One image; an edit makes a new one. Only whether it is listed changes, with its version and time, and its project.
 
     Attributes:
         id: Handle `img_…`.
@@ -33,8 +33,11 @@ class ImageRecord:
         tool: Which tool made it, None for what came in from outside.
         steps: The steps that led from `parent` to here, in the wire form of `Plan`.
         facts: What the tool said beside the picture.
-        created_at: Seconds since the epoch.
+        created_at: Seconds since the epoch; when it was listed, if that was later, and if it is not, when it was last
+            used.
         pinned: Whether it stays however little space there is.
+        project: What its owner put it into, None for nothing.
+        listed: Whether it is in the file library; others pass through, and go after a while.
     """
 
     id: str
@@ -55,6 +58,8 @@ class ImageRecord:
     facts: Mapping[str, Any]
     created_at: float
     pinned: bool = False
+    project: str | None = None
+    listed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 import anyio
 import sqlalchemy as sa
 
-from darkroom.errors import Conflict, NotFound
-from darkroom.executors.segments import Executor
+from darkroom.errors import NotFound
 from darkroom.intake import Intake, Resolved
-from darkroom.library.library import Library, find_source, insert_source, load_image
+from darkroom.library.arriving import Arrivals
+from darkroom.library.library import Library, enlist, find_source, load_image
 from darkroom.library.record import ImageRecord
 from darkroom.principal import Principal
-from darkroom.store.blobs import BlobStore
 from darkroom.store.database import Database
 from darkroom.store.ids import new_id
 from darkroom.store.schema import uploads
-from darkroom_tools.plan import Plan
 
 __all__ = ["Slot", "Uploads"]
 
@@ -47,17 +45,15 @@ class Uploads:
     def __init__(
         self,
         database: Database,
-        blobs: BlobStore,
         intake: Intake,
         library: Library,
-        executor: Executor,
+        arrivals: Arrivals,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
-        self._blobs = blobs
         self._intake = intake
         self._library = library
-        self._executor = executor
+        self._arrivals = arrivals
         self._clock = clock
         self._arriving: set[str] = set()
 
@@ -96,6 +92,7 @@ class Uploads:
             LimitExceeded: FILE_TOO_LARGE, or a limit of its header; nothing is kept.
             UnsupportedFormat: The bytes are of no type that is read.
             InvalidImage: The file is empty or damaged.
+            QuotaExceeded: The owner has no room for it.
         """
         key = _digest(token)
         owner = await self._owner(key)
@@ -121,8 +118,7 @@ class Uploads:
         return str(owner)
 
     async def _record(self, owner: str, key: str, stored: Resolved) -> ImageRecord:
-        finished = await self._executor.run(Plan(), [stored.sha256])
-        picture = finished.outcome.inputs[0]
+        picture = await self._arrivals.read_header(stored)
 
         def work(connection: sa.Connection) -> ImageRecord:
             known = find_source(connection, owner, stored.sha256)
@@ -130,11 +126,11 @@ class Uploads:
             free = (uploads.c.token_sha256 == key) & uploads.c.image.is_(None)
             if connection.execute(uploads.update().where(free).values(image=handle)).rowcount != 1:
                 raise _no_slot()
-            if not self._blobs.exists(stored.sha256):
-                raise Conflict("The same picture was deleted while it arrived. Send it again.")
-            if known is not None:
-                return load_image(connection, owner, known)
-            return insert_source(connection, owner, handle, stored.sha256, picture, stored.name)
+            if known is None:
+                return self._arrivals.record(connection, owner, handle, stored, picture)
+            self._arrivals.check_bytes(stored)
+            enlist(connection, owner, [known], self._clock())
+            return load_image(connection, owner, known)
 
         return await self._database.write(work)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from darkroom.errors import StorageFull
 
-__all__ = ["GRACE_SECONDS", "BlobStore"]
+__all__ = ["GRACE_SECONDS", "BlobStore", "mapped_errors"]
 
 GRACE_SECONDS = 3600.0
 """A blob that nothing refers to is left alone for so long: its row may be on the way."""
@@ -64,7 +64,7 @@ class BlobStore:
             StorageFull: The disk is at its floor, full or read-only; nothing is left behind.
         """
         digest = hashlib.sha256(data).hexdigest()
-        with _mapped_errors():
+        with mapped_errors():
             if not self._has(digest, len(data)):
                 self.check_space(len(data))
                 with self.temporary() as path:
@@ -81,7 +81,7 @@ class BlobStore:
             ValueError: It is a link, or no regular file, or has a second name.
             StorageFull: The disk is full or read-only.
         """
-        with _mapped_errors(), self.temporary() as here:
+        with mapped_errors(), self.temporary() as here:
             _move(path, here)
             digest, size = _inspect(here)
             self.keep(here, digest, size)
@@ -93,7 +93,7 @@ class BlobStore:
         Raises:
             StorageFull: The disk is full or read-only.
         """
-        with _mapped_errors():
+        with mapped_errors():
             if not self._has(digest, size):
                 self._move_in(temporary, digest)
 
@@ -222,7 +222,8 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _mapped_errors() -> Iterator[None]:
+def mapped_errors() -> Iterator[None]:
+    """What a full or read-only disk says, as the error that callers may see."""
     try:
         yield
     except OSError as error:

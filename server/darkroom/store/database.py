@@ -135,9 +135,15 @@ def _as_sqlite(engine: sa.Engine, *, begin: str, query_only: bool) -> None:
         execute("PRAGMA fullfsync = on")  # macOS: past the disk's own cache
         execute("PRAGMA foreign_keys = on")
         execute(f"PRAGMA query_only = {int(query_only)}")
+        # SQLite's own knows no letters but A to Z.
+        cast(sqlite3.Connection, connection).create_function("lower", 1, _lower, deterministic=True)
 
     event.listen(engine, "connect", configure)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+
+
+def _lower(text: str | None) -> str | None:
+    return text.lower() if isinstance(text, str) else text
 
 
 def _insist_on_wal(execute: Callable[[str], sqlite3.Cursor]) -> None:

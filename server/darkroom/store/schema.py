@@ -3,16 +3,23 @@
 import sqlalchemy as sa
 
 __all__ = [
+    "api_keys",
+    "device_grants",
     "images",
     "job_blobs",
     "job_items",
     "jobs",
     "ledger_accounts",
     "metadata",
+    "projects",
     "quarantine",
     "results",
+    "sessions",
+    "settings",
+    "teams",
     "transfers",
     "uploads",
+    "users",
     "webhook_deliveries",
     "webhooks",
     "workflow_versions",
@@ -50,6 +57,8 @@ images = sa.Table(
     sa.Column("facts", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),  # never removed for space
     sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("project", sa.String(40)),
+    sa.Column("listed", sa.Boolean, nullable=False, server_default=sa.true()),  # false: passed through, and goes soon
     sa.Index("ix_images_owner_created", "owner", "created_at"),
     sa.Index("ix_images_owner_sha256", "owner", "sha256"),
     sa.Index("ix_images_sha256", "sha256"),
@@ -92,10 +101,12 @@ jobs = sa.Table(
     sa.Column("liked", sa.Boolean),
     sa.Column("feedback", sa.JSON),  # note and expected images
     sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("retry_of", sa.String(40)),  # the first of the jobs that try the same call again
     sa.UniqueConstraint("owner", "idempotency_key"),
     sa.Index("ix_jobs_claim", "state", "priority", "turn", "seq"),
     sa.Index("ix_jobs_owner_created", "owner", "created_at"),
     sa.Index("ix_jobs_owner_state", "owner", "state", "turn"),
+    sa.Index("ix_jobs_retry_of", "retry_of"),
 )
 
 job_items = sa.Table(
@@ -235,4 +246,90 @@ webhook_deliveries = sa.Table(
     sa.Column("finished_at", sa.Float),
     sa.UniqueConstraint("job", "url"),
     sa.Index("ix_webhook_deliveries_due", "state", "due_at"),
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),  # usr_ + 26 characters of base32; `local` for the machine's owner
+    sa.Column("username", sa.String(50), nullable=False),
+    sa.Column("username_key", sa.String(50), nullable=False, unique=True),  # case folded
+    sa.Column("password", sa.String(200), nullable=False, server_default=""),  # argon2id; empty: cannot log in here
+    sa.Column("role", sa.String(20), nullable=False),  # admin, user
+    sa.Column("team", sa.String(64), nullable=False),
+    sa.Column("must_change_password", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("external", sa.String(400), unique=True),  # issuer and subject of an OAuth provider's user
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.Index("ix_users_team", "team"),
+)
+
+teams = sa.Table(
+    "teams",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),  # team_ + 26 characters of base32; `local` for the default team
+    sa.Column("name", sa.String(50), nullable=False),
+    sa.Column("name_key", sa.String(50), nullable=False, unique=True),  # case folded
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),  # ses_ + 26 characters of base32
+    sa.Column("token_sha256", sa.String(64), nullable=False, unique=True),
+    sa.Column("user", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),  # login, access (by device code), refresh
+    sa.Column("client", sa.String(100), nullable=False, server_default=""),  # who got a device code
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+    sa.Index("ix_sessions_user", "user"),
+)
+
+device_grants = sa.Table(
+    "device_grants",
+    metadata,
+    sa.Column("device_sha256", sa.String(64), primary_key=True),
+    sa.Column("user_code", sa.String(20), nullable=False, unique=True),
+    sa.Column("client", sa.String(100), nullable=False),
+    sa.Column("user", sa.String(64)),  # set once somebody approved it
+    sa.Column("denied", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("polled_at", sa.Float),
+    sa.Column("expires_at", sa.Float, nullable=False),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),  # key_ + 26 characters of base32
+    sa.Column("key_sha256", sa.String(64), nullable=False, unique=True),
+    sa.Column("user", sa.String(64), nullable=False),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("prefix", sa.String(20), nullable=False),  # si_, sk_live_, fsk_live_, fsk_test_
+    sa.Column("scopes", sa.JSON),  # permissions; null for all that its user has
+    sa.Column("expires_at", sa.Float),
+    sa.Column("last_used_at", sa.Float),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Index("ix_api_keys_user", "user"),
+)
+
+settings = sa.Table(
+    "settings",
+    metadata,
+    sa.Column("key", sa.String(100), primary_key=True),
+    sa.Column("value", sa.JSON, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
+
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),  # proj_ + 26 characters of base32
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("description", sa.String(500), nullable=False, server_default=""),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.Index("ix_projects_owner_created", "owner", "created_at"),
 )

@@ -56,6 +56,7 @@ class Saved:
         author: Who saved the version.
         updated_at: When the version was saved, in seconds since the epoch.
         tool: The compiled tool; None if it no longer compiles, `problem` then says why.
+        created_at: When the workflow was first saved, in seconds since the epoch.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Saved:
     updated_at: float
     tool: Tool | None
     problem: str | None = None
+    created_at: float = 0.0
 
     def runnable(self) -> Tool:
         """The tool to run.
@@ -127,6 +129,10 @@ class Workflows:
         owned = self._owners.get(principal.id)
         return sorted(owned.saved.values(), key=lambda saved: saved.name) if owned is not None else []
 
+    async def owners(self) -> Sequence[str]:
+        """Everybody who has a workflow, for who may see those of all."""
+        return await self._database.read(stored.list_owners)
+
     def tools(self, principal: Principal) -> Sequence[Tool]:
         """The tools that the principal's published workflows are, by id."""
         mine = (saved.tool for saved in self.list(principal) if saved.published)
@@ -177,7 +183,7 @@ class Workflows:
             saved = _saved(head, version, document, compiled)
             owned.heads[head.id], owned.saved[head.id] = head, saved
         if changed:
-            self._announce()
+            self.announce()
         return saved
 
     async def publish(self, principal: Principal, key: str, *, published: bool) -> Saved:
@@ -198,7 +204,7 @@ class Workflows:
                 )
             saved = replace(owned.saved[head.id], published=published)
             owned.heads[head.id], owned.saved[head.id] = head, saved
-        self._announce()
+        self.announce()
         return saved
 
     async def delete(self, principal: Principal, key: str) -> Saved:
@@ -215,7 +221,7 @@ class Workflows:
             if found is None or not await self._database.write(lambda c: stored.remove(c, principal.id, found.id)):
                 raise missing(key, [saved.name for saved in mine])
             del owned.heads[found.id], owned.saved[found.id]
-        self._announce()
+        self.announce()
         return found
 
     def _is_due(self, owned: _Owned) -> bool:
@@ -241,7 +247,7 @@ class Workflows:
         }
         owned.heads, owned.saved = heads, {**kept, **made}
         if not first:
-            self._announce()
+            self.announce()
 
     async def _find(self, principal: Principal, key: str) -> Saved | None:
         mine = self.list(principal)
@@ -279,7 +285,8 @@ class Workflows:
                 continue
         return await self._database.write(work)
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Tell everybody who wanted to know that the set of tools may have changed."""
         for listener in self._listeners:
             listener()
 
@@ -341,6 +348,7 @@ def _saved(
         updated_at=version.created_at,
         tool=tool,
         problem=problem,
+        created_at=head.created_at,
     )
 
 

@@ -107,6 +107,11 @@ def list_heads(connection: sa.Connection, owner: str) -> dict[str, Head]:
     return {row["id"]: Head(**row) for row in rows}
 
 
+def list_owners(connection: sa.Connection) -> Sequence[str]:
+    """Everybody who has a workflow."""
+    return list(connection.scalars(sa.select(heads.c.owner).distinct().order_by(heads.c.owner)))
+
+
 def load_versions(connection: sa.Connection, owner: str, ids: Collection[str]) -> dict[str, Version]:
     """Those of the versions that exist and are the owner's, by id."""
     wanted = sa.select(*_VERSION_COLUMNS).where(versions.c.owner == owner, versions.c.id.in_(ids))

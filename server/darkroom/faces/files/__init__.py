@@ -6,24 +6,18 @@ from html import escape
 from importlib.resources import files
 from urllib.parse import unquote
 
-import anyio
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from darkroom.app import Darkroom
-from darkroom.errors import NotFound
+from darkroom.faces.serving import picture_answer
 from darkroom.intake import too_large
-from darkroom.library.names import content_disposition
-from darkroom.principal import LOCAL
+from darkroom.routing import PUBLIC, Door
 
 __all__ = ["file_routes"]
 
-UNTRUSTED = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-"""Served pictures can neither run scripts nor reach anything (an SVG could)."""
 
-
-def file_routes(room: Darkroom) -> Sequence[BaseRoute]:
+def file_routes(room: Darkroom) -> Sequence[Door]:
     """`PUT /u/{token}`, its drop page, and `GET /files/…`."""
 
     async def upload(request: Request) -> Response:
@@ -56,27 +50,17 @@ def file_routes(room: Darkroom) -> Sequence[BaseRoute]:
 
     async def download(request: Request) -> Response:
         values = request.path_params
-        room.links.check(values["image"], values["expires"], values["signature"])
-        record = await room.library.get(LOCAL, values["image"])
-        path = anyio.Path(room.blobs.path(record.sha256))
-        if not await path.exists():
-            raise NotFound("The file of this picture is gone.")
-        headers = {
-            "content-disposition": content_disposition(record.name, inline=_shows(record.media_type)),
-            "content-security-policy": UNTRUSTED,
-            "x-content-type-options": "nosniff",
-            "cache-control": "private, max-age=86400, immutable",
-            "etag": f'"{record.sha256}"',
-        }
-        return FileResponse(path, media_type=record.media_type, headers=headers)
+        rendition = values.get("rendition", "")
+        room.links.check(values["image"], values["expires"], values["signature"], rendition)
+        record = await room.library.opened(values["image"])
+        path, media_type = room.blobs.path(record.sha256), record.media_type
+        if rendition:
+            path, media_type = await room.renditions.of(record, rendition)
+        return await picture_answer(request, record, path, media_type)
 
     return [
-        Route("/u/{token}", upload, methods=["PUT", "POST"]),
-        Route("/u/{token}", drop_page, methods=["GET"]),
-        Route("/files/{image}/{expires:int}/{signature}/{name}", download, methods=["GET"]),
+        Door("/u/{token}", upload, needs=PUBLIC, methods=["PUT", "POST"]),
+        Door("/u/{token}", drop_page, needs=PUBLIC, methods=["GET"]),
+        Door("/files/{image}/{expires:int}/{signature}/{name}", download, needs=PUBLIC, methods=["GET"]),
+        Door("/files/{image}/{expires:int}/{signature}/{rendition}/{name}", download, needs=PUBLIC, methods=["GET"]),
     ]
-
-
-def _shows(media_type: str) -> bool:
-    """Whether a browser may show the file in its place: pictures made of pixels, which hold nothing that acts."""
-    return media_type.startswith("image/") and media_type != "image/svg+xml"

@@ -10,7 +10,7 @@ import anyio
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
 
-from darkroom.errors import DarkroomError, NotFound
+from darkroom.errors import DarkroomError, Forbidden, NotFound
 from darkroom.faces.mcp.corrections import corrected_arguments, with_known_names
 from darkroom.faces.mcp.progress import Reporter
 from darkroom.faces.mcp.replies import error_reply, finished_reply, pending_reply, shown_items
@@ -18,7 +18,7 @@ from darkroom.faces.mcp.room import Context, Room
 from darkroom.faces.mcp.stream import connection
 from darkroom.faces.mcp.tasks import Reply, declared, task_created
 from darkroom.faces.mcp.terms import JOB_KEY, terms_of, wait_of
-from darkroom.principal import Principal
+from darkroom.principal import Permission, Principal
 from darkroom.store.ids import new_id
 from darkroom_tools.base import Tool
 from darkroom_tools.settings import nearest, wire_names
@@ -141,6 +141,7 @@ class Caller:
         try:
             await self._room.workflows.refresh(call.principal)
             manager = self._managers.get(params.name)
+            _check_allowed(call.principal, manager)
             if manager is not None:
                 return await manager(call, arguments)
             return await self._run_tool(call, params.name, arguments)
@@ -165,6 +166,12 @@ class Caller:
 
     def _known(self, principal: Principal) -> dict[str, str]:
         return {name: name for name in self._managers} | self._room.catalog.names(principal)
+
+
+def _check_allowed(principal: Principal, manager: "Manager | None") -> None:
+    needs: Permission = manager.needs if manager is not None else "tools:run"
+    if not principal.may(needs):
+        raise Forbidden(f"This needs the permission {needs}, which your key lacks.", needs=needs)
 
 
 def _corrected_call(error: DarkroomError, tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any] | None:

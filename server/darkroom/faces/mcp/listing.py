@@ -75,19 +75,21 @@ class Listing:
 
     def __init__(self, room: Room, managers: Mapping[str, Manager]) -> None:
         self._room = room
+        self._needs = {manager.name: manager.needs for manager in managers.values()}
         self._managers = self._sound(describe_manager(manager, fetch=room.fetch) for manager in managers.values())
         self._described: dict[str, tuple[Tool, types.Tool | None]] = {}
 
     async def list_tools(self, ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        """Handle tools/list."""
+        """Handle tools/list: what the caller may use."""
         principal = self._room.principal(ctx)
         try:
             await self._room.workflows.refresh(principal)
         except DarkroomError as error:
             log.warning("the list of tools may be old: %s", error.message)
-        tools = self._room.catalog.tools_for(principal)
+        tools = self._room.catalog.tools_for(principal) if principal.may("tools:run") else []
+        managing = [each for each in self._managers if principal.may(self._needs[each.name])]
         own = (self._definition(tool) for tool in tools)
-        everything = [*self._managers, *(definition for definition in own if definition is not None)]
+        everything = [*managing, *(definition for definition in own if definition is not None)]
         return types.ListToolsResult(tools=sorted(everything, key=lambda definition: definition.name))
 
     def _definition(self, tool: Tool) -> types.Tool | None:

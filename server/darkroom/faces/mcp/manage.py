@@ -11,6 +11,7 @@ from darkroom.faces.mcp.calls import Call
 from darkroom.faces.mcp.corrections import corrected_arguments, with_known_names
 from darkroom.faces.mcp.replies import error_reply
 from darkroom.faces.mcp.tasks import Reply
+from darkroom.principal import Permission
 from darkroom_tools.schema import compact_schema
 from darkroom_tools.settings import Settings, wire_names
 
@@ -34,6 +35,7 @@ class Manager:
         structured: It answers with the shared output shape.
         example: Arguments of a call that works; `img_…` stands for any handle.
         category: Its heading in the documentation.
+        needs: What its caller must be allowed to do.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Manager:
     structured: bool = True
     example: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     category: str = "Management"
+    needs: Permission = "tools:run"
 
     async def __call__(self, call: Call, arguments: Mapping[str, Any]) -> Reply:
         """Check the arguments and carry it out; errors come back as replies with a corrected call."""

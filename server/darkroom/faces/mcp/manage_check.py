@@ -123,5 +123,6 @@ CHECK_MANAGERS = (
         read_only=True,
         category="Workflows",
         example={"workflow": "gallery/web-ready", "inputs": {"image": "img_…"}},
+        needs="workflows:read",
     ),
 )

@@ -192,6 +192,7 @@ IMAGE_MANAGERS = (
         read_only=True,
         structured=False,
         example={"image": "img_…"},
+        needs="files:read",
     ),
     Manager(
         "create_upload",
@@ -200,6 +201,7 @@ IMAGE_MANAGERS = (
         "URL or handle reaches.",
         CreateUpload,
         create_upload,
+        needs="files:write",
     ),
     Manager(
         "list_images",
@@ -209,6 +211,7 @@ IMAGE_MANAGERS = (
         list_images,
         read_only=True,
         example={"limit": 5},
+        needs="files:read",
     ),
     Manager(
         "delete_image",
@@ -219,6 +222,7 @@ IMAGE_MANAGERS = (
         destructive=True,
         idempotent=True,
         example={"image": "img_…"},
+        needs="files:write",
     ),
     Manager(
         "export_image",
@@ -229,5 +233,6 @@ IMAGE_MANAGERS = (
         destructive=True,
         idempotent=True,
         example={"image": "img_…", "path": "photo-copy.jpg"},
+        needs="files:read",
     ),
 )

@@ -200,6 +200,7 @@ WORKFLOW_MANAGERS = (
             "steps": [{"tool": "resize", "settings": {"width": "${{ inputs.width }}"}}],
             "inputs": {"width": {"default": 1200}},
         },
+        needs="workflows:write",
     ),
     Manager(
         "list_workflows",
@@ -209,6 +210,7 @@ WORKFLOW_MANAGERS = (
         list_workflows,
         read_only=True,
         category="Workflows",
+        needs="workflows:read",
     ),
     Manager(
         "run_workflow",
@@ -231,5 +233,6 @@ WORKFLOW_MANAGERS = (
         idempotent=True,
         category="Workflows",
         example={"workflow": "Web photo"},
+        needs="workflows:write",
     ),
 )

@@ -63,6 +63,8 @@ class Resources:
             return types.ReadResourceResult(contents=[text])
         principal = self._room.principal(ctx)
         try:
+            if not principal.may("workflows:read" if params.uri.startswith(WORKFLOWS) else "files:read"):
+                raise NotFound("There is no such resource.")
             if params.uri.startswith(WORKFLOWS):
                 return types.ReadResourceResult(contents=[await self._workflow(principal, params.uri)])
             if not params.uri.startswith(image_uri("")):
