@@ -122,5 +122,5 @@ if __name__ == "__main__":
     parser.add_argument("--project")
     parser.add_argument("--async", dest="asynchronous", action="store_true")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two questions")
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     main(FloImg(chosen.base, chosen.key), chosen)

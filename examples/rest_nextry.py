@@ -68,13 +68,14 @@ def main(nextry: Nextry, given: argparse.Namespace) -> None:
         if kind["title"] == given.type:
             form["generation_type"] = kind["id"]
     with ExitStack() as opened:
-        files = []
+        files: list[Any] = []
         for name, _, text in (word.partition("=") for word in given.fields):
             if text.startswith("@"):
                 files.append((name, (Path(text[1:]).name, opened.enter_context(Path(text[1:]).open("rb")))))
             else:
                 form[name] = text
-        made = nextry("POST", "/generation/generate_image_v2/", data=form, files=files)
+        parts = [(name, (None, text)) for name, text in form.items()]  # one without files is a multipart form too
+        made = nextry("POST", "/generation/generate_image_v2/", files=[*parts, *files])
     found = nextry.finished(made["history_item_id"], given.every)
     for url in (found["preview_url"], found["stock_url"]):
         nextry.save(url, given.results / f"{given.tool}{Path(url).suffix}")
@@ -96,5 +97,5 @@ if __name__ == "__main__":
     parser.add_argument("--type", help="title of a generation type")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two questions")
     parser.add_argument("--forget", action="store_true", help="delete the record at the end")
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     main(Nextry(chosen.base, chosen.key), chosen)

@@ -82,16 +82,29 @@ class Darkroom:
 
     def __init__(self, config: Config, *, alone: bool) -> None:
         self.config = config
-        self.where = where = data_dir(config.data_dir)
-        where.create()
+        self.where = data_dir(config.data_dir)
+        self.where.create()
         file_bytes = config.max_file_mb * MIB
         self.limits = replace(Limits(), file_bytes=file_bytes, pixels=config.max_megapixels * MEGA)
         self.database = _database(config)
-        self.blobs = BlobStore(where.blobs)
-        self.models = ModelService(where.models, memory_bytes=config.model_memory_mb * MIB, keep=config.warm_models)
+        self.blobs = BlobStore(self.where.blobs)
+        self.links = Links.from_file(self.where.root / "links.key")
+        self.credits = Credits(self.database, on=config.credits, free=config.free_credits)
+        self.streams = Streams()
+        self._make_engine()
+        self._make_library()
+        self._make_catalog()
+        self._make_accounts()
+        self._make_jobs(alone=alone)
+
+    def _make_engine(self) -> None:
+        """What decodes, computes and encodes."""
+        config, run = self.config, self.where.run
+        where = self.where.models
+        self.models = ModelService(where, memory_bytes=config.model_memory_mb * MIB, keep=config.warm_models)
         self.pool = Pool(
             workers=config.workers,
-            run_dir=where.run / "workers",
+            run_dir=run / "workers",
             limits=self.limits,
             models=self.models,
             require_sandbox=config.require_sandbox,
@@ -99,7 +112,7 @@ class Darkroom:
         )
         self.vector = Pool(
             workers=1,
-            run_dir=where.run / "vector",
+            run_dir=run / "vector",
             limits=self.limits,
             require_sandbox=config.require_sandbox,
             extra_tools=[attaching.MODULE],
@@ -108,32 +121,31 @@ class Darkroom:
         )
         self.engine = _image_engine(config)
         self.executor = self._make_executor()
-        renditions = RenditionCache(where.root / "renditions")
-        self.library = Library(self.database, self.blobs, renditions.drop)
-        fetcher = Fetcher(FetchLimits(bytes=file_bytes)) if config.fetch else None
-        self.intake = Intake(
-            self.blobs, file_bytes, self.library.resolve, fetcher, lambda url: self.links.image_at(url)
-        )
-        arrivals = Arrivals(self.blobs, self.executor, Quota(config.user_mb * 1_000_000))
+
+    def _make_library(self) -> None:
+        """Pictures, and every door through which they come and go."""
+        config, most = self.config, self.limits.file_bytes
+        self._rendered = RenditionCache(self.where.root / "renditions")
+        self.library = Library(self.database, self.blobs, self._rendered.drop)
+        fetcher = Fetcher(FetchLimits(bytes=most)) if config.fetch else None
+        self.intake = Intake(self.blobs, most, self.library.resolve, fetcher, self.links.image_at)
+        self._quota = Quota(config.user_mb * 1_000_000)
+        arrivals = Arrivals(self.blobs, self.executor, self._quota)
         self.uploads = Uploads(self.database, self.intake, self.library, arrivals)
         self.files = Files(self.database, self.library, arrivals)
         self.projects = Projects(self.database)
         self.exporter = Exporter(self.blobs)
+
+    def _make_catalog(self) -> None:
+        """What can be called, and what the admins switched off."""
         self.workflows = Workflows(self.database)
         self.site = Site(self.database, self.executor)
         self.site.on_change(self.workflows.announce)
         self.catalog = Catalog(self.workflows, self.site.disabled)
-        self.links = Links.from_file(where.root / "links.key")
-        self.credits = Credits(self.database, on=config.credits, free=config.free_credits)
-        passwords = Passwords(Tries(self.site.login_attempts))
-        self.users = Users(self.database, passwords, most=config.max_users)
-        self.teams = Teams(self.database)
-        self.sessions = Sessions(self.database, passwords)
-        self.devices = Devices(self.database, self.sessions)
-        self.keys = Keys(self.database)
-        token = config.token.get_secret_value() if config.token else None
-        self.identity = Identity(self.database, token, self._issuer())
-        self.requests = Requests(config.rate_limit)
+
+    def _make_jobs(self, *, alone: bool) -> None:
+        """What runs calls, and who hears of their ends."""
+        config = self.config
         insiders = Fetcher(FetchLimits(), allowed_hosts=config.webhook_hosts)
         self.webhooks = Webhooks(self.database, insiders.may_be_private)
         self.courier = Courier(
@@ -153,12 +165,24 @@ class Darkroom:
             queue_limits=QueueLimits(queued=config.queue_length),
             models=self._model_digests,
             credits=self.credits,
+            quota=self._quota,
             engine=self._check_plan,
             inside=insiders.may_be_private,
             alone=alone,
         )
-        self.renditions = Renditions(self.library, self.blobs, renditions, self.jobs.render)
-        self.streams = Streams()
+        self.renditions = Renditions(self.library, self.blobs, self._rendered, self.jobs.render)
+
+    def _make_accounts(self) -> None:
+        """Who may sign in, with what, and how often they may ask."""
+        config, passwords = self.config, Passwords(Tries(self.site.login_attempts))
+        self.users = Users(self.database, passwords, most=config.max_users)
+        self.teams = Teams(self.database)
+        self.sessions = Sessions(self.database, passwords)
+        self.devices = Devices(self.database, self.sessions)
+        self.keys = Keys(self.database)
+        token = config.token.get_secret_value() if config.token else None
+        self.identity = Identity(self.database, token, self._issuer())
+        self.requests = Requests(config.rate_limit)
 
     def _issuer(self) -> Callable[[str], Awaitable[Principal]] | None:
         """Who knows the access tokens of an external issuer, where there is one."""

@@ -40,6 +40,9 @@ REST = """\
 - [openapi.yaml](/api/v1/openapi.yaml): OpenAPI 3.1 of all dialects; keys go in `Authorization: Bearer`
 """
 
+MOST_PREFIXES = 3
+"""Beginnings of paths that the index names of a dialect."""
+
 Api = Mapping[str, Any]
 """An OpenAPI document."""
 
@@ -165,9 +168,11 @@ def _groups(api: Api) -> Sequence[Mapping[str, Any]]:
 
 
 def _index_line(group: Mapping[str, Any]) -> str:
-    said = group["description"].partition("\n")[0] or "Addresses of its own"
-    where = ", ".join(f"`{prefix}`" for prefix in group["x-prefixes"])
-    return f"- [{group['name']}](/api/docs#/{quote(group['tags'][0])}): {said.rstrip('.')}; under {where}"
+    paragraph = " ".join(group["description"].partition("\n\n")[0].split()) or "Addresses of its own"
+    where = ", ".join(f"`{prefix}`" for prefix in group["x-prefixes"][:MOST_PREFIXES])
+    more = ", …" if len(group["x-prefixes"]) > MOST_PREFIXES else ""
+    first = paragraph.partition(". ")[0].rstrip(".")
+    return f"- [{group['name']}](/api/docs#/{quote(group['tags'][0])}): {first} ({where}{more})"
 
 
 def _endpoints(api: Api, tags: Sequence[str]) -> Iterator[str]:
@@ -214,7 +219,11 @@ def _endpoint(api: Api, method: str, path: str, operation: Mapping[str, Any]) ->
 def _field(kind: str, name: str, schema: Mapping[str, Any], given: Mapping[str, Any], api: Api) -> str:
     needed = ", required" if given.get("required") and kind != "path" else ""
     said = f": {given['description']}" if given.get("description") else ""
-    return f"- {kind} `{name}` `{_shape(schema, api)}`{needed}{said}".replace("\n", " ")
+    bounds = (
+        f", {schema.get('minimum', '')}..{schema.get('maximum', '')}" if {"minimum", "maximum"} & set(schema) else ""
+    )
+    default = f", default {json.dumps(schema['default'])}" if schema.get("default") is not None else ""
+    return f"- {kind} `{name}` `{_shape(schema, api)}`{needed}{bounds}{default}{said}".replace("\n", " ")
 
 
 def _resolved(schema: Mapping[str, Any], api: Api) -> Mapping[str, Any]:

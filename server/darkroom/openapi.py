@@ -60,7 +60,7 @@ def openapi(doors: Iterable[Door], dialects: Sequence[Dialect], tools: Iterable[
         "info": {
             "title": "Darkroom",
             "version": version,
-            "description": DESCRIPTION,
+            "description": _introduction([dialect for dialect in dialects if tags[dialect.name]]),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": [{"bearer": []}],
@@ -101,19 +101,23 @@ def _tag(path: str, dialect: Dialect) -> str:
 def _group(dialect: Dialect, tags: Sequence[str]) -> dict[str, Any]:
     return {
         "name": dialect.name,
-        "description": dialect.blurb,
+        "description": dialect.blurb.strip(),
         "tags": list(tags),
         "x-prefixes": list(dialect.prefixes),
         "x-error": f"{RESPONSES}{_refused(dialect)}",
     }
 
 
+def _introduction(dialects: Sequence[Dialect]) -> str:
+    return "\n".join([DESCRIPTION, *(f"## {each.name}\n\n{each.blurb.strip()}\n" for each in dialects if each.blurb)])
+
+
 def _described(tags: Mapping[str, Sequence[str]], dialects: Sequence[Dialect]) -> list[dict[str, str]]:
-    """Every tag; what a dialect says of itself stands at its first one."""
+    """Every tag, with the first words of its dialect at the first one."""
     found = []
     for dialect in dialects:
         for place, tag in enumerate(tags[dialect.name]):
-            said = dialect.blurb if not place else f"Part of {dialect.name}."
+            said = f"Part of {dialect.name}." if place else dialect.blurb.strip().partition("\n\n")[0]
             found.append({"name": tag, **({"description": said} if said else {})})
     return found
 
@@ -190,8 +194,17 @@ def _content(answer: Any, schemas: _Schemas) -> Schema:
         if not isinstance(kind, str):
             content["application/json"] = {"schema": schemas.of(kind, "serialization")}
         else:
-            content[kind] = {"schema": {"type": "string"} if kind.startswith("text/") else dict(FILE)}
+            content[kind] = _of_media_type(kind)
     return content
+
+
+def _of_media_type(kind: str) -> Schema:
+    """What is told of bytes of a kind; of a stream of events nothing, as it is no single value."""
+    if kind == "text/event-stream":
+        return {}
+    if kind.endswith(("json", "yaml")):
+        return {"schema": {"type": "object"}}
+    return {"schema": {"type": "string"} if kind.startswith("text/") else dict(FILE)}
 
 
 def _refused(dialect: Dialect) -> str:

@@ -215,6 +215,8 @@ def parse_json(text: str | bytes) -> dict[str, Any]:
     try:
         written = text.decode() if isinstance(text, bytes) else text
         value = json.loads(written or "{}", parse_constant=refuse, parse_int=integer)
+        if "\\ud" in written or "\\uD" in written:
+            json.dumps(value, ensure_ascii=False).encode()  # half of a pair is no text, and nothing could store it
     except (ValueError, RecursionError) as error:
         raise InvalidSettings("The body is no valid JSON in UTF-8.", field="body") from error
     if not isinstance(value, dict):

@@ -63,7 +63,7 @@ class Streams:
         jobs: Jobs,
         principal: Principal,
         job_id: str,
-        show: Callable[[Status], Frame],
+        show: Callable[[Status], Frame | None],
         end: Callable[[Job], Frame],
     ) -> Response:
         """The newest state of a job, then each that follows, then its end.
@@ -74,7 +74,7 @@ class Streams:
             jobs: Whose job it is.
             principal: Who asks.
             job_id: Of the principal.
-            show: The frame of a state.
+            show: The frame of a state; None for one that is not told.
             end: The last frame.
 
         Raises:
@@ -130,7 +130,7 @@ class _EventStream(StreamingResponse):
 
 
 async def frames_of(
-    jobs: Jobs, principal: Principal, job_id: str, show: Callable[[Status], Frame], end: Callable[[Job], Frame]
+    jobs: Jobs, principal: Principal, job_id: str, show: Callable[[Status], Frame | None], end: Callable[[Job], Frame]
 ) -> AsyncIterator[str]:
     """The frames of a job as `Streams.follow` sends them."""
     silent = number = 0
@@ -147,9 +147,11 @@ async def frames_of(
             except StopAsyncIteration:
                 yield end(await jobs.get(principal, job_id)).to_text(number + 1)
                 return
-            silent, number = 0, number + 1
-            yield show(status).to_text(number)
-            await asyncio.sleep(INTERVAL)
+            silent = 0
+            if (frame := show(status)) is not None:
+                number += 1
+                yield frame.to_text(number)
+                await asyncio.sleep(INTERVAL)
 
 
 def _written(data: Mapping[str, Any]) -> str:

@@ -60,7 +60,7 @@ def dialect_routes(room: Darkroom) -> "Sequence[Door]":
 def api_document() -> dict[str, Any]:
     """The OpenAPI document of all that programs call; no room needs to run for it."""
     no_room = cast("Darkroom", None)  # routes are told, none is entered
-    doors = [*docs_routes(all_pages, api_document), *dialect_routes(no_room)]
+    doors = [*dialect_routes(no_room), *docs_routes(all_pages, api_document)]
     return openapi(doors, (*DIALECTS, PLAIN), builtin_tools().values(), __version__)
 
 

@@ -84,7 +84,8 @@ def test_every_address_of_a_dialect_is_told(dialect: Dialect) -> None:
     assert dialect.error is not None
     operations = [operation for place in api_document()["paths"].values() for operation in place.values()]
     (group,) = (group for group in api_document()["x-tagGroups"] if group["name"] == dialect.name)
-    assert len([each for each in operations if each["tags"][0] in group["tags"]]) >= len(doors)
+    told = [each for each in operations if each["tags"][0] in group["tags"]]
+    assert len(told) >= len([door for door in doors if door.says is not None])
 
 
 def test_operations_have_names_of_their_own_and_tags_that_are_told() -> None:

@@ -170,28 +170,34 @@ async def test_names_that_cannot_be_count_as_one(accounts: Accounts) -> None:
         await accounts.sessions.login("c", PASSWORD, HERE)
 
 
+class Slow:
+    """A hasher that holds every comparison until it is released, and counts how many run."""
+
+    def __init__(self, accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.release = threading.Event()
+        self.running = self.most = self.begun = 0
+        self._lock = threading.Lock()
+        self._inside = accounts.passwords._hasher
+        monkeypatch.setattr(accounts.passwords, "_hasher", self)
+
+    def verify(self, stored: str, password: bytes) -> bool:
+        with self._lock:
+            self.begun += 1
+            self.running += 1
+            self.most = max(self.most, self.running)
+        self.release.wait(30)
+        with self._lock:
+            self.running -= 1
+        return self._inside.verify(stored, password)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inside, name)
+
+
 async def test_no_more_than_two_hashes_are_computed_and_few_wait(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release, counting, running, most = threading.Event(), threading.Lock(), 0, 0
-    verify = accounts.passwords._hasher.verify
-
-    class Slow:
-        def verify(self, stored: str, password: bytes) -> bool:
-            nonlocal running, most
-            with counting:
-                running += 1
-                most = max(most, running)
-            release.wait(30)
-            with counting:
-                running -= 1
-            return verify(stored, password)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(HASHER, name)
-
-    monkeypatch.setattr(accounts.passwords, "_hasher", Slow())
-    monkeypatch.setattr(accounts.passwords, "is_outdated", lambda _: False)
+    slow = Slow(accounts, monkeypatch)
     ended: Counter[str] = Counter()
 
     async def one() -> None:
@@ -202,13 +208,45 @@ async def test_no_more_than_two_hashes_are_computed_and_few_wait(
             assert error.details["retryAfter"] > 0
             ended["overloaded"] += 1
             if ended["overloaded"] == 6:
-                release.set()
+                while slow.begun < 2:
+                    await anyio.lowlevel.checkpoint()
+                slow.release.set()
 
     async with anyio.create_task_group() as tasks:
         for _ in range(70):
             tasks.start_soon(one)
     assert ended == {"in": 64, "overloaded": 6}
-    assert most == 2
+    assert slow.most == 2
+
+
+async def test_who_hangs_up_keeps_the_turn_until_the_hash_is_done(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(accounts, monkeypatch)
+    ended: list[object] = []
+
+    async def one(password: str) -> None:
+        try:
+            ended.append(await accounts.sessions.login("ann", password, HERE))
+        except Unauthorized as error:
+            ended.append(error)
+
+    async def hang_up(scope: anyio.CancelScope) -> None:
+        while slow.begun < 2:
+            await anyio.lowlevel.checkpoint()
+        tasks.start_soon(one, PASSWORD)
+        scope.cancel()
+        for _ in range(50):
+            await anyio.lowlevel.checkpoint()
+        assert slow.begun == 2
+        slow.release.set()
+
+    async with anyio.create_task_group() as tasks, anyio.create_task_group() as impatient:
+        for _ in range(2):
+            impatient.start_soon(one, "wrong")
+        tasks.start_soon(hang_up, impatient.cancel_scope)
+    assert [type(each) for each in ended if isinstance(each, Login)] == [Login]
+    assert slow.most == 2
 
 
 async def test_a_password_that_changes_while_it_is_compared_lets_nobody_in(

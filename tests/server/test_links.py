@@ -46,6 +46,17 @@ def test_names_are_quoted() -> None:
     assert parts(links().url("img_a", "ü ?/#.png"))[3] == "%C3%BC%20%3F%2F%23.png"
 
 
+def test_a_link_to_another_form_names_it_and_opens_no_other() -> None:
+    url = links().url("img_a", "a.b.png", "thumbnail")
+    assert url is not None
+    image, expires, signature, rendition, name = url.removeprefix("http://here/files/").split("/")
+    assert (rendition, name) == ("thumbnail", "a.b.jpg")
+    links().check(image, int(expires), signature, "thumbnail")
+    for other in ("", "jpg", "png"):
+        with pytest.raises(NotFound):
+            links().check(image, int(expires), signature, other)
+
+
 @pytest.mark.parametrize("left", [b"", b"half a key"])
 def test_half_a_key_is_made_anew(tmp_path: Path, left: bytes) -> None:
     (tmp_path / "key").write_bytes(left)

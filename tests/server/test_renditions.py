@@ -120,7 +120,7 @@ THUMBNAILS = {
     "moving.gif": ((300, 150), RED, RED),
     "drawing.svg": ((300, 150), RED, WHITE),
     "page.pdf": ((300, 200), RED, BLUE),
-    "ink.jpg": ((300, 200), RED, (46, 49, 146)),  # as blue as ink gets
+    "ink.jpg": ((300, 200), RED, (40, 25, 130)),  # as blue as ink gets
     "deep.png": ((300, 200), (156, 156, 156), (156, 156, 156)),
     "small.png": ((20, 10), RED, BLUE),
     "pole.png": ((1, 1200), RED, BLUE),
@@ -268,6 +268,17 @@ async def test_what_failed_is_tried_again(room: FileRoom) -> None:
         await made.get(ANN, record.id, "thumbnail")
     workshop.error = None
     assert (await made.get(ANN, record.id, "thumbnail"))[0].exists()
+
+
+async def test_a_picture_that_is_deleted_meanwhile_leaves_no_rendition(room: FileRoom) -> None:
+    workshop, record = Workshop(), await room.receive(png(1))
+    asking = asyncio.create_task(renditions(room, workshop).get(ANN, record.id, "thumbnail"))
+    await workshop.begun.wait()
+    await room.files.delete_chain(ANN, record.id)
+    workshop.go.set()
+    with pytest.raises(NotFound, match="gone"):
+        await asking
+    assert room.cache.find(record.sha256, "thumbnail") is None
 
 
 async def test_a_rendition_is_found_again_after_a_restart(tmp_path: Path) -> None:

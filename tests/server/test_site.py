@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import sqlalchemy as sa
 
@@ -62,6 +63,19 @@ async def test_another_process_sees_a_change_and_tells_of_it_once(database: Data
     await here.change({"loginAttemptLimit": 4})
     await there.refresh()
     assert (heard, await there.login_attempts()) == ([frozenset({"ocr"})], 4)
+
+
+async def test_a_running_site_looks_by_itself_at_what_others_changed(database: Database) -> None:
+    here, there = site_on(database), site_on(database)
+    changed = anyio.Event()
+    there.on_change(changed.set)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(there.run)
+        await here.change({"disabledTools": ["ocr"]})
+        with anyio.fail_after(30):
+            await changed.wait()
+        tasks.cancel_scope.cancel()
+    assert there.disabled() == frozenset({"ocr"})
 
 
 async def test_a_wrong_value_changes_nothing_at_all(database: Database) -> None:

@@ -17,11 +17,12 @@ import sqlalchemy as sa
 from darkroom.engine.limits import Limits
 from darkroom.engine.outcome import Outcome, Picture
 from darkroom.engine.pool import Pool
-from darkroom.errors import Conflict, NotFound
+from darkroom.errors import Conflict, NotFound, QuotaExceeded
 from darkroom.executors.local import LocalExecutor
 from darkroom.intake import Intake
 from darkroom.library.arriving import Arrivals
-from darkroom.library.library import Library
+from darkroom.library.library import Library, insert_source
+from darkroom.library.quota import Quota
 from darkroom.library.uploads import Slot, Uploads
 from darkroom.principal import Principal
 from darkroom.store.blobs import BlobStore
@@ -321,3 +322,23 @@ async def test_a_real_worker_measures_the_file_upright_and_refuses_a_broken_one(
         assert desk.left_behind() == []
         record = await service.receive(slot.token, pieces(turned_jpeg()), "photo.png")
     assert (record.format, record.media_type, record.width, record.height) == ("jpeg", "image/jpeg", 30, 40)
+
+
+async def test_who_has_no_room_left_is_refused_and_the_slot_stays_open(desk: Desk) -> None:
+    intake = Intake(desk.blobs, LIMIT, desk.library.resolve)
+    arrivals = Arrivals(desk.blobs, desk.inspector, Quota(len(RED)))  # type: ignore[arg-type]
+    tight = Uploads(desk.database, intake, desk.library, arrivals, lambda: 1000.0)
+    await desk.send(await desk.uploads.create(ANN), RED)
+    slot = await tight.create(ANN)
+    with pytest.raises(QuotaExceeded):
+        await tight.receive(slot.token, pieces(png("blue")), "blue.png")
+    assert len(desk.left_behind()) == 1
+    assert (await tight.receive(slot.token, pieces(RED), "red.png")).name == "photo.png"
+
+
+async def test_what_only_passed_through_enters_the_library_when_it_is_uploaded(desk: Desk) -> None:
+    handle, digest = new_id("img"), desk.blobs.put(RED)
+    picture = Picture("png", "image/png", len(RED), 40, 30)
+    await desk.database.write(lambda c: insert_source(c, ANN.id, handle, digest, picture, "passing.png", listed=False))
+    record = await desk.send(await desk.uploads.create(ANN), RED)
+    assert (record.id, record.listed) == (handle, True)

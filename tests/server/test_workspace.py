@@ -1,18 +1,24 @@
 """What only passes through: it stays out of the file library, enters it when it is wanted there, and goes after a while."""
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from support.jobs_room import Room, blend, measure, open_room, tint
+from support.jobs_room import Room, blend, measure, open_room, png, tint
 
-from darkroom.errors import NotFound
+from darkroom import app
+from darkroom.config import Config
+from darkroom.engine.outcome import Picture
+from darkroom.errors import NotFound, QuotaExceeded
 from darkroom.jobs.record import Job
 from darkroom.jobs.request import Request
 from darkroom.jobs.terms import Terms
+from darkroom.library.library import insert_source
 from darkroom.library.record import ImageRecord
+from darkroom.principal import Principal
 from darkroom.store.schema import images, jobs
 
 pytestmark = pytest.mark.anyio
@@ -154,6 +160,32 @@ async def test_what_passed_through_goes_with_its_bytes_when_its_time_is_over(roo
     assert await room.jobs.clear_unlisted(DAY) == 0
 
 
+async def test_the_server_clears_up_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Done(Exception):
+        pass
+
+    async def sweep() -> int:
+        raise Done
+
+    async with app.open_darkroom(Config(data_dir=tmp_path, workers=1, workspace_hours=2)) as darkroom:
+        data = png("passing")
+        picture, digest, handles = (
+            Picture("png", "image/png", len(data), 8, 6),
+            darkroom.blobs.put(data),
+            ["img_a", "img_b"],
+        )
+        for handle in handles:
+            insert = partial(insert_source, owner="ann", handle=handle, sha256=digest, picture=picture, name=handle)
+            await darkroom.database.write(partial(insert, listed=False))
+        old = images.update().where(images.c.id == "img_a").values(created_at=images.c.created_at - 2.1 * 3600)
+        await darkroom.database.write(lambda connection: connection.execute(old))
+        monkeypatch.setattr(app, "FIRST_SWEEP_SECONDS", 0.0)
+        monkeypatch.setattr(darkroom.renditions, "sweep", sweep)
+        with pytest.raises(Done):
+            await darkroom.keep_house()
+        assert set(await darkroom.library.find(Principal("ann"), handles)) == {"img_b"}
+
+
 async def test_an_answer_that_is_given_again_stays_anew(room: Room) -> None:
     first = await run(room)
     await age(room, 2 * DAY)
@@ -189,6 +221,22 @@ async def test_what_a_job_needs_or_somebody_pinned_stays(tmp_path: Path) -> None
         assert await room.jobs.clear_unlisted(DAY) == 0
         with pytest.raises(NotFound):
             await get(room, made(gone))
+
+
+async def test_who_has_no_room_left_can_still_look_but_make_nothing_more(tmp_path: Path) -> None:
+    async with open_room(tmp_path, quota=100) as room:
+        first = await run(room)
+        assert sum(record.bytes for record in await room.rows(images)) >= 100
+        before = room.stored()
+        with pytest.raises(QuotaExceeded):
+            await run(room, name="another")
+        assert room.stored() == before
+        assert made(await run(room)) == made(first)
+        report = await room.jobs.accept(room.ann, measure, {"image": made(first)})
+        assert (await room.done(report)).state == "succeeded"
+        for handle in (made(first), source(first)):
+            await room.library.delete(room.ann, handle)
+        assert (await run(room, name="another")).state == "succeeded"
 
 
 async def test_too_much_room_takes_what_passed_through_before_anything_in_the_library(room: Room) -> None:

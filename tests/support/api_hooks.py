@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import schemathesis
+from schemathesis.transport.serialization import Binary
 
 from darkroom_tools.registry import builtin_tools
 from support.odd import TEST_DOCUMENTS, TEST_PHOTO
@@ -32,14 +33,16 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     if case.meta is None or case.meta.generation.mode.is_negative:
         return
     turn = next(turns)
+    fitting = _found("ids", case.path)
     for name in case.path_parameters or {}:
-        fitting = _found("ids", case.path)
         if fitting and turn % 4:
             case.path_parameters[name] = fitting[turn % len(fitting)]
     if case.media_type == "multipart/form-data" and isinstance(case.body, dict):
         _fill_form(case, context.operation.definition.raw, turn)
-    elif (bodies := _found("bodies", case.path)) and turn % 2:
+    elif case.media_type == "application/json" and (bodies := _found("bodies", case.path)) and turn % 2:
         case.body = bodies[turn // 2 % len(bodies)]
+    # Otherwise Schemathesis takes a body with a file in it for one that was meant to be wrong.
+    case._record_starting_state()
 
 
 @schemathesis.hook
@@ -69,7 +72,7 @@ def _fill_form(case: Any, operation: dict[str, Any], turn: int) -> None:
     fields = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     tool = builtin_tools().get(operation.get("x-tool", {}).get("id", ""))
     reads = [kind for kind in TEST_DOCUMENTS if tool and tool.inputs and kind == tool.inputs[0].name]
-    data = TEST_DOCUMENTS[reads[0]] if reads else TEST_PHOTO
+    data = Binary(TEST_DOCUMENTS[reads[0]] if reads else TEST_PHOTO)
     for name, value in case.body.items():
         schema = fields.get(name, {})
         if schema.get("format") == "binary" and turn % 8:
@@ -78,6 +81,8 @@ def _fill_form(case: Any, operation: dict[str, Any], turn: int) -> None:
             case.body[name] = [data] * max(min(len(value), 3), schema.get("minItems", 1))
         elif name == "fileId":
             case.body[name] = _found("ids", "/api/v1/files")[0]
+    if "pipeline" in fields and turn % 3:
+        case.body["pipeline"] = '[{"toolId": "resize", "settings": {"width": 20}}]'
     if "settings" in fields:
         examples = fields["settings"].get("examples", ["{}"])
         case.body["settings"] = examples[0] if turn % 3 else ODD_SETTINGS[turn // 3 % len(ODD_SETTINGS)]

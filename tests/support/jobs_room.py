@@ -17,6 +17,7 @@ from darkroom.intake import Intake
 from darkroom.jobs.record import Job
 from darkroom.jobs.service import Jobs
 from darkroom.library.library import Library
+from darkroom.library.quota import Quota
 from darkroom.principal import Principal
 from darkroom.store.blobs import BlobStore
 from darkroom.store.database import Database
@@ -168,6 +169,7 @@ async def open_room(
     queue_limits: QueueLimits | None = None,
     models: Callable[[], dict[str, str]] = dict,
     credits: Callable[[Database], Credits] = Credits,
+    quota: int = 0,
     alone: bool = False,
 ) -> AsyncIterator[Room]:
     async with AsyncExitStack() as stack:
@@ -190,6 +192,7 @@ async def open_room(
                 queue_limits=queue_limits,
                 models=models,
                 credits=credits(database),
+                quota=Quota(quota),
                 alone=alone,
             )
         )

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from darkroom_tools.errors import InvalidSettings
 
-__all__ = ["Settings", "explain", "explain_all", "nearest"]
+__all__ = ["Settings", "explain", "explain_all", "nearest", "wire_names"]
 
 
 class Settings(BaseModel):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import sqlalchemy as sa
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from darkroom.accounts.throttle import TRIES
 from darkroom.catalog import builtin_names, find_builtin
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 LOGO: Final = "customLogo"
 LOGO_BYTES: Final = 500 * 1024
 LOGO_SIDE: Final = 128
+MOST_ATTEMPTS: Final = 1000
 REFRESH_SECONDS: Final = 1.0
 
 
@@ -55,24 +56,42 @@ def _tool_id(name: str) -> str:
     raise ValueError(f"'disabledTools': there is no tool {clean_text(name, 60)!r}.{hint}")
 
 
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(  # noqa: TRY004 - pydantic's word for any wrong value
-            "'loginAttemptLimit' should be a whole number, at least 1."
-        )
+def _switched(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+def _counted(value: Any) -> Any:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= len(str(MOST_ATTEMPTS)):
+        return int(value)
+    if isinstance(value, bool | str):
+        raise ValueError(f"'loginAttemptLimit' should be a whole number from 1 to {MOST_ATTEMPTS}.")  # noqa: TRY004
     return value
 
 
 class SiteSettings(Settings):
-    """What an admin may change while the server runs."""
+    """What an admin may change while the server runs; of each a text of it is understood too."""
 
-    disabled_tools: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    disabled_tools: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_listed),
+        WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}),
+    ] = ()
     """Ids of tools that are switched off everywhere; names and aliases are understood"""
 
-    enable_experimental_tools: bool = False
+    enable_experimental_tools: Annotated[
+        bool,
+        Field(strict=True),
+        BeforeValidator(_switched),
+        WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["true", "false"]}]}),
+    ] = False
     """Stored and told; no tool is experimental at present, so it changes nothing"""
 
-    login_attempt_limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(_no_bool)] = TRIES
+    login_attempt_limit: Annotated[
+        int,
+        Field(ge=1, le=MOST_ATTEMPTS),
+        BeforeValidator(_counted),
+        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_ATTEMPTS}, {"type": "string"}]}),
+    ] = TRIES
     """Passwords that may be tried at once for an account from an address, before it is one a minute"""
 
 

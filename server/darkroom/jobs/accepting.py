@@ -17,6 +17,7 @@ from darkroom.jobs.recording import filed_answer, outcome_of, to_row
 from darkroom.jobs.request import Call, Request
 from darkroom.jobs.terms import Terms
 from darkroom.library.library import pass_again
+from darkroom.library.quota import Quota
 from darkroom.principal import Principal
 from darkroom.store import queue
 from darkroom.store.blobs import BlobStore
@@ -116,6 +117,7 @@ def record_call(
     blobs: BlobStore,
     limits: QueueLimits,
     credits: Credits,
+    quota: Quota,
     now: float,
 ) -> Job:
     """Put a call into the queue; if every item is answered already, it is a finished job.
@@ -125,6 +127,7 @@ def record_call(
     Raises:
         Overloaded: The queue is full.
         InsufficientCredits: The organisation cannot pay for it.
+        QuotaExceeded: The owner has no room for what it would make.
         BytesGone: Bytes that it needs were deleted since they were resolved.
     """
     request = accepted.request
@@ -137,6 +140,8 @@ def record_call(
         if not request.archive or archive is not None or not any(item.images or item.report for item in items):
             _use(connection, accepted, [archive] if archive is not None else [], now)
             return _finish(connection, accepted, row, Result(tuple(items), archive), now)
+    if not request.read_only:
+        quota.check(connection, accepted.owner, 0)
     digests = sorted(request.digests())
     if not all(blobs.exists(digest) for digest in digests):
         raise BytesGone

@@ -44,7 +44,7 @@ class _Result:
     """A file that an item came to."""
 
     extension: str
-    bytes: int
+    size: int
     read: Callable[[], bytes | memoryview]
 
 
@@ -75,7 +75,7 @@ def list_contents(
         said = _said(entries[number], source, [member.name for member in members])
         lines.append({"item": number + 1, "source": source, **said})
     failed = sum("error" in line for line in lines)
-    size = sum(result.bytes for results in found.values() for result in results)
+    size = sum(result.size for results in found.values() for result in results)
     return Contents(files, size, {"total": len(lines), "failed": failed, "items": lines})
 
 

@@ -29,6 +29,7 @@ from darkroom.jobs.retention import Pruned, clear_unlisted, prune, shrink
 from darkroom.jobs.retrying import try_again
 from darkroom.jobs.terms import Terms, checked
 from darkroom.library.library import Library
+from darkroom.library.quota import Quota
 from darkroom.principal import Principal
 from darkroom.store import queue
 from darkroom.store.blobs import GRACE_SECONDS, BlobStore
@@ -63,6 +64,7 @@ class Jobs:
         queue_limits: How much may wait and run.
         models: Digests of the installed models by id, empty where none can run; an answer depends on them.
         credits: Who pays; nothing has a price if None.
+        quota: How much the pictures of one owner may take: who is at it can run nothing that makes more.
         engine: Refuses a plan that needs an image engine where there is none, or tells which makes its pictures.
         inside: Which hosts webhooks may reach inside the network.
         alone: True if no other process uses the database: what a dead one left is then taken over at once.
@@ -85,6 +87,7 @@ class Jobs:
         queue_limits: QueueLimits | None = None,
         models: Callable[[], Mapping[str, str]] = dict,
         credits: Credits | None = None,
+        quota: Quota = Quota(),  # noqa: B008 - immutable
         engine: Callable[[Plan], str] = lambda _: "",
         inside: Callable[[str], bool] = lambda _: False,
         alone: bool = False,
@@ -97,6 +100,7 @@ class Jobs:
         self._queue_limits = queue_limits or QueueLimits()
         self._models = models
         self._credits = credits or Credits(database)
+        self._quota = quota
         self._engine = engine
         self._inside = inside
         self._alone = alone
@@ -167,6 +171,7 @@ class Jobs:
             Overloaded: The queue is full, or the server stops; try again after `details["retryAfter"]` seconds.
             Conflict: The key came with another call before.
             InsufficientCredits: The organisation cannot pay for it; nothing was queued.
+            QuotaExceeded: The caller's pictures take what they may.
             StorageFull: The disk has no room.
             DarkroomError: What `Intake.resolve` says of an image.
         """
@@ -349,8 +354,8 @@ class Jobs:
         claims: list[queue.Claim] = []
 
         def work(connection: sa.Connection) -> tuple[Job, list[queue.Claim]]:
-            limits, credits = self._queue_limits, self._credits
-            job = record_call(connection, accepted, self._blobs, limits, credits, time.time())
+            limits, credits, quota = self._queue_limits, self._credits, self._quota
+            job = record_call(connection, accepted, self._blobs, limits, credits, quota, time.time())
             return job, self._dispatcher.claim_next(connection) if held and not job.ended else []
 
         try:

@@ -23,6 +23,7 @@ Rendition = Literal["thumbnail", "jpg", "png", "webp"]
 KINDS: Final[tuple[Rendition, ...]] = get_args(Rendition)
 Render = Callable[[Principal, str, Plan], Awaitable[tuple[bytes, Picture]]]
 
+GONE: Final = "The file of this picture is gone. Hand the picture in again."
 PDF_DPI: Final = 150
 SVG_DPI: Final = 96
 """At which a CSS pixel is a pixel."""
@@ -113,7 +114,7 @@ class Renditions:
         form = _FORMS[kind]
         own = self._blobs.path(record.sha256)
         if not await asyncio.to_thread(own.exists):
-            raise NotFound("The file of this picture is gone. Hand the picture in again.")
+            raise NotFound(GONE)
         if _is_already(record, form):
             return own, record.media_type
         if record.width is None and record.format not in DOCUMENTS:
@@ -143,7 +144,14 @@ class Renditions:
 
     async def _make(self, record: ImageRecord, kind: Rendition) -> Path:
         data, _ = await self._render(Principal(record.owner), record.id, rendition_plan(kind, record.format))
-        return await asyncio.to_thread(self._cache.put, record.sha256, kind, data)
+        return await asyncio.to_thread(self._keep, record.sha256, kind, data)
+
+    def _keep(self, sha256: str, kind: Rendition, data: bytes) -> Path:
+        path = self._cache.put(sha256, kind, data)
+        if not self._blobs.exists(sha256):  # deleted meanwhile, and with it all its renditions but this one
+            self._cache.drop(sha256)
+            raise NotFound(GONE)
+        return path
 
 
 def _is_already(record: ImageRecord, form: _Form) -> bool:

@@ -95,7 +95,8 @@ async def test_an_execution_lives_from_upload_to_result(web: Web, ann: httpx2.As
     assert told["organizationId"] == (await ann.get("/v1/organization")).json()["entries"][0]["id"]
     times = [datetime.fromisoformat(told[name]) for name in ("createdAt", "startedAt", "finishedAt")]
     assert times == sorted(times)
-    assert told["resultPath"].startswith(f"/image/{told['resultContentHash']}/")
+    assert (told["resultFileName"].startswith("My cat-"), told["resultFileName"].endswith(".png")) == (True, True)
+    assert told["resultPath"].startswith(f"/image/{told['resultContentHash']}/My%20cat-")
     for prefix in ("", "/v1"):
         assert (await ann.get(f"{prefix}{told['resultPath']}?organization=local")).content == result.content
         assert (await ann.get(f"{prefix}/image/{content}/any%20name.jpg")).content == photo
@@ -151,6 +152,19 @@ async def test_a_version_that_is_named_runs(ann: httpx2.AsyncClient, removal: Ve
     wrong = {**params, "version": "00000000-0000-4000-8000-000000000000"}
     answer = await ann.post(f"{BASE}/create", params=wrong, json={"image": {"name": "a", "contentHash": content}})
     assert answer.status_code == 404
+
+
+async def test_settings_may_stand_under_the_component_that_shows_them(
+    ann: httpx2.AsyncClient, removal: Versions
+) -> None:
+    _, result = await run(ann, removal, 18, settings={"input": {"width": 20}})
+    assert opened(result).width == 20
+    refused = {
+        "settings": {"export": {"targetFormat": "JPEG"}},
+        "image": {"contentHash": await uploaded(ann, picture(18))},
+    }
+    answer = await ann.post(f"{BASE}/create", params={"workflow": as_uuid(removal.new.id)}, json=refused)
+    assert (answer.status_code, "export" in answer.json()["message"]) == (400, True)
 
 
 async def test_further_pictures_come_by_hash_or_as_files(ann: httpx2.AsyncClient) -> None:

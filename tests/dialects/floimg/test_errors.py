@@ -163,3 +163,14 @@ async def test_a_generative_workflow_without_an_engine_says_what_to_set(tmp_path
         body = {"workflowId": pattern, "parameters": {"motif": "flowers"}}
         error = checked(await client.post("/v1/workflows/execute", json=body), 501, "unavailable")
         assert "DARKROOM_IMAGES_URL" in error["message"]
+
+
+async def test_who_cannot_pay_is_told_and_nothing_runs(tmp_path: Path) -> None:
+    async with web_room(tmp_path, credits=True, free_credits=0) as web, web.client(web.user) as client:
+        stored = (await client.post("/v1/storage/upload", files={"file": ("photo.jpg", web.photo)})).json()
+        rows = (await client.get("/v1/workflows", params={"limit": 100})).json()["workflows"]
+        ready = next(row["id"] for row in rows if row["name"] == "Web-ready picture")
+        body = {"workflowId": ready, "parameters": {"image": stored["id"]}}
+        error = checked(await client.post("/v1/workflows/execute", json=body), 402, "payment_required")
+        assert error["details"].items() >= {"code": "INSUFFICIENT_CREDITS", "balance": 0, "price": 1}.items()
+        assert (await client.get("/v1/storage/images")).json()["total"] == 1

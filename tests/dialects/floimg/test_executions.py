@@ -292,6 +292,13 @@ async def test_what_is_somebody_elses_is_as_if_it_were_not(
     assert told(theirs, foreign) == told(none, missing)
 
 
+async def test_the_address_of_somebody_elses_picture_is_no_parameter(web: Web, client: httpx2.AsyncClient) -> None:
+    stored = await upload(client, web.photo)
+    async with web.client(web.other) as ben:
+        answer = await execute(ben, await workflow(ben, "Web-ready picture"), image=stored["url"])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
 async def test_lists_hold_nothing_of_others(web: Web, client: httpx2.AsyncClient, social: dict[str, Any]) -> None:
     await upload(client, web.photo)
     async with web.client(web.other) as ben:

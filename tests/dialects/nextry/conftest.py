@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 import pytest
+from support.documented import CHECKED
 from support.gallery_room import PICTURES
 from support.image_engine import ImageEngine, serving_images
 from support.web_room import Web, web_room
@@ -25,8 +26,8 @@ async def web(tmp_path_factory: pytest.TempPathFactory, engine: ImageEngine, any
 
 @pytest.fixture
 async def client(web: Web) -> AsyncIterator[httpx2.AsyncClient]:
-    """Speaks as the user `ann`."""
-    async with web.client(web.user) as opened:
+    """Speaks as the user `ann`; what comes back is what is documented."""
+    async with web.client(web.user, **CHECKED) as opened:
         yield opened
 
 

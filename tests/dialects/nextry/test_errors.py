@@ -166,3 +166,12 @@ async def test_a_generative_tool_without_an_engine_says_what_to_set(tmp_path: Pa
         said = checked(await client.post(GENERATE, files=files, data={"tool": "fashion_swap"}), 501)
         assert "DARKROOM_IMAGES_URL" in said["detail"]
         assert (await client.get(HISTORY)).json()["total_count"] == 0
+
+
+async def test_who_cannot_pay_is_told_and_nothing_is_kept(tmp_path: Path) -> None:
+    file = {"clothes": ("clothes.jpg", PICTURES["product"]())}
+    async with web_room(tmp_path, credits=True, free_credits=0) as web, web.client(web.user) as client:
+        answer = await client.post(GENERATE, files=file, data={"tool": "fashion_card", "title": "Flask"})
+        assert checked(answer, 402)["code"] == "INSUFFICIENT_CREDITS"
+        assert (await client.get(HISTORY)).json()["total_count"] == 0
+        assert not [path for path in web.room.where.blobs.rglob("*") if path.is_file()]

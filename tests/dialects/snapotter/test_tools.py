@@ -272,8 +272,8 @@ async def test_every_tool_answers_to_its_other_names(ann: httpx2.AsyncClient) ->
         assert (await ann.get(f"/api/v1/tools/{alias}")).json()["id"] == identifier
     answer = await run(ann, "adjust-colors", file(photo()), settings={"effect": "grayscale"})
     with PIL.Image.open(io.BytesIO(answer.content)) as image:
-        red, green, blue = image.convert("RGB").getpixel((10, 10))
-    assert abs(red - green) < 6 and abs(green - blue) < 6
+        shades = image.convert("RGB").resize((1, 1)).tobytes()
+    assert max(shades) - min(shades) < 6
 
 
 @pytest.mark.parametrize("name", builtin_tools())

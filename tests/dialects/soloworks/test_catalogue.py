@@ -76,7 +76,7 @@ async def test_a_price_says_from_what_to_what_a_run_costs(solo: Any) -> None:
     component = {"type": "generate-image", "settings": {"prompt": "A cat", "quality": "${{ inputs.quality }}"}}
     saved = await solo.save(solo.web.ann, {"name": "Drawn", "components": [component]})
     said = {"min": 1, "max": 9, "execution": 3}
-    told = await solo.save(solo.web.ann, {"name": "Said", "price": said, "components": [{"type": "resize"}]})
+    told = await solo.save(solo.web.ann, {"name": "Said", "price": said, "components": SMALL})
     report = await solo.save(solo.web.ann, {"name": "Told", "components": [{"type": "info"}]})
     costs = {each["id"]: each["creditCost"] for each in (await solo.get("/workflows"))["workflows"]}
     # Low quality halves the 4 credits of a picture; high quality and 2K double them twice, and a shape takes two steps.
@@ -159,13 +159,15 @@ async def test_every_choice_that_a_detail_offers_is_accepted(solo: Any, slug: st
     saved = await find_workflow(solo.web.room, solo.web.ann, detail["id"])
     tool = saved.runnable()
     for body in bodies:
-        held, settings = tool.parse(arguments_of(saved, Execute.parse({"images": images, **body})))
+        pictures, values = arguments_of(saved, Execute.parse({"images": images, **body}))
+        held, settings = tool.parse({**pictures, **values})
         tool.plan(settings, {name: [input_ref(n) for n, _ in enumerate(given)] for name, given in held.items()})
     for field in inputs["textFields"]:
         for label in [each["label"] for each in field.get("presetOptions", []) if each["label"] != each["optionId"]]:
             body = {"images": images, "texts": {**needed, field["fieldId"]: label}}
+            pictures, values = arguments_of(saved, Execute.parse(body))
             with pytest.raises(InvalidSettings, match="optionId"):
-                tool.parse(arguments_of(saved, Execute.parse(body)))
+                tool.parse({**pictures, **values})
 
 
 async def test_a_workflow_answers_to_its_ids_and_to_no_stranger(solo: Any, ben: Any) -> None:

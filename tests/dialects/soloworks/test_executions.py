@@ -121,6 +121,12 @@ async def test_texts_are_read_by_the_kind_of_their_field(solo: Any, photo: str) 
     assert max(Image.open(io.BytesIO((await fetched(solo, state["jpgUrl"]))[1])).size) == 1024
 
 
+async def test_a_text_may_look_like_a_picture(solo: Any, photo: str) -> None:
+    for words in ("data:image/png;base64,", "https://example.com", "img_1"):
+        body = {"images": {"image": photo}, "texts": {"caption": words}}
+        assert (await solo.run("gallery-print", body))["status"] == "completed"
+
+
 async def test_a_list_of_pictures_goes_into_a_field_that_takes_several(solo: Any, photo: str) -> None:
     detail = await solo.get("/workflows/contact-sheet")
     assert detail["inputs"]["isBatchMode"] is True
@@ -204,11 +210,13 @@ async def test_an_execution_that_fails_says_why(solo: Any) -> None:
 )
 def test_every_state_of_a_job_is_one_of_three(state: State, shown: str) -> None:
     ended = 20.0 if state in ("succeeded", "failed", "canceled") else None
-    job = Job(new_id("job"), "ann", "wf-x", state, 0.999, "", 1, 0, None, None, 10.0, None, ended, "gallery/gone")
+    error = {"code": "INVALID_IMAGE", "error": "Broken.", "details": {}} if state == "failed" else None
+    job = Job(new_id("job"), "ann", "wf-x", state, 0.999, "", 1, 0, None, error, 10.0, None, ended, "gallery/gone")
     body = execution_of(job, [], Links(b"k" * 32))
     TypeAdapter(Execution).validate_python(body, strict=True)
     assert (body["status"], body["workflowId"]) == (shown, "gone")
     assert body["progress"] == (100 if shown == "completed" else 99)
-    assert (body["error"] is not None) == (shown == "failed")
+    codes = {"payment_required": "INSUFFICIENT_CREDITS", "canceled": "CANCELLED", "failed": "INVALID_IMAGE"}
+    assert (body["error"] or {}).get("code") == codes.get(state)
     priced = replace(job, credits=4)
     assert execution_of(priced, [], Links(b"k" * 32))["creditsUsed"] == (4 if ended else 0)

@@ -146,7 +146,7 @@ async def test_a_body_over_32_mib_is_refused(solo: Any) -> None:
 
 
 async def test_a_body_that_is_no_json_is_refused(solo: Any) -> None:
-    for body in (b"{", b"[]", b"\xff", b'{"images": NaN}'):
+    for body in (b"{", b"[]", b"\xff", b'{"images": NaN}', rb'{"images": {"image": "img_\ud800"}}'):
         answer = await solo.http.post(f"/api/v1/workflows/{STUDIO}/execute", content=body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "INVALID_SETTINGS")
     answer = await solo.http.post(

@@ -14,7 +14,7 @@ from darkroom.jobs.record import ItemResult, Job
 from darkroom.jobs.terms import Terms
 from darkroom.library.record import ImageRecord
 from darkroom.principal import Principal
-from darkroom.store.ids import as_uuid, from_uuid
+from darkroom.store.ids import as_uuid, from_uuid, is_id
 from darkroom.workflows.gallery import GALLERY
 from darkroom.workflows.service import Saved
 from darkroom_prompts.gallery import load_gallery
@@ -103,13 +103,11 @@ def job_id_of(text: str, prefix: str = "") -> str:
     Raises:
         NotFound: It is no such id.
     """
-    if prefix and text.startswith(prefix):
-        return "job_" + text.removeprefix(prefix)
-    if (found := from_uuid(text, "job")) is not None:
-        return found
-    if text.startswith("job_"):
-        return text
-    raise NotFound("There is no such execution, or it is no longer kept.")
+    own = prefix and text.startswith(prefix)
+    found = f"job_{text.removeprefix(prefix)}" if own else from_uuid(text, "job") or text
+    if not is_id(found, "job"):
+        raise NotFound("There is no such execution, or it is no longer kept.")
+    return found
 
 
 def run_terms(request: Request, **terms: Any) -> Terms:

@@ -289,7 +289,10 @@ def _file_of(form: Form) -> Part:
 def floimg_routes(room: Darkroom) -> Sequence[Door]:
     """All addresses of FloImg."""
     flo = _FloImg(room)
-    form = {"file": FILE, "projectId": {"type": "string"}, "name": {"type": "string", "description": "Its file name."}}
+    return [*_workflow_doors(flo), *_storage_doors(flo)]
+
+
+def _workflow_doors(flo: _FloImg) -> list[Door]:
     run = Says(
         "Run a workflow.",
         body=Execute,
@@ -297,7 +300,6 @@ def floimg_routes(room: Darkroom) -> Sequence[Door]:
         more={202: Pending},
         inferred="202 for what is not finished; `Idempotency-Key`.",
     )
-    store = Says("Store a picture.", form=form, required=["file"], answer=ImageDetails, status=201, inferred="201.")
     return [
         Door("/v1/workflows/execute", flo.execute, needs="tools:run", methods=["POST"], says=run),
         Door(
@@ -318,6 +320,13 @@ def floimg_routes(room: Darkroom) -> Sequence[Door]:
             needs="workflows:read",
             says=Says("One workflow, with its parameters.", answer=WorkflowDetails),
         ),
+    ]
+
+
+def _storage_doors(flo: _FloImg) -> list[Door]:
+    form = {"file": FILE, "projectId": {"type": "string"}, "name": {"type": "string", "description": "Its file name."}}
+    store = Says("Store a picture.", form=form, required=["file"], answer=ImageDetails, status=201, inferred="201.")
+    return [
         Door("/v1/storage/upload", flo.upload, needs="files:write", methods=["POST"], says=store),
         Door(
             "/v1/storage/images",

@@ -258,6 +258,10 @@ def _workflow_of(uuid: str) -> str:
 def nextry_routes(room: Darkroom) -> Sequence[Door]:
     """All addresses of Nextry."""
     nextry = _Nextry(room)
+    return [*_generation_doors(nextry), *_history_doors(nextry)]
+
+
+def _generation_doors(nextry: _Nextry) -> list[Door]:
     text = {"type": "string"}
     form = {"tool": text, "generation_type": {**text, "format": "uuid"}, "clothes": FILE, "person": FILE}
     generate = Says(
@@ -268,7 +272,6 @@ def nextry_routes(room: Darkroom) -> Sequence[Door]:
         more={201: Generated},
         inferred="`generation_type`, settings as fields; 201 with null pictures for what is not done after 60 seconds.",
     )
-    item = "/user/generation-history/{id}"
     return [
         Door(
             "/generation/tools",
@@ -288,6 +291,22 @@ def nextry_routes(room: Darkroom) -> Sequence[Door]:
             ),
         ),
         Door("/generation/generate_image_v2", nextry.generate, needs="tools:run", methods=["POST"], says=generate),
+        Door(
+            f"{RESULTS}/{{file}}",
+            nextry.picture,
+            needs=PUBLIC,
+            says=Says(
+                "A picture, by its signed address.",
+                answer=["image/*", "application/*"],
+                inferred="The address is the permission.",
+            ),
+        ),
+    ]
+
+
+def _history_doors(nextry: _Nextry) -> list[Door]:
+    item = "/user/generation-history/{id}"
+    return [
         Door(
             "/user/generation-history",
             nextry.history,
@@ -316,11 +335,5 @@ def nextry_routes(room: Darkroom) -> Sequence[Door]:
             needs="tools:run",
             methods=["DELETE"],
             says=Says("Forget a generation, with the pictures that it made.", status=204, inferred="The pictures."),
-        ),
-        Door(
-            f"{RESULTS}/{{file}}",
-            nextry.picture,
-            needs=PUBLIC,
-            says=Says("A picture, by its signed address.", answer="image/*", inferred="The address is the permission."),
         ),
     ]

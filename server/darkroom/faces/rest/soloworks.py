@@ -48,8 +48,8 @@ Inferred or proposed, since the original leaves it open: the form of errors, `{"
 "requestId"}}`, with the codes that all dialects share; status 202; `description`, `type`, `default` and limits of fields;
 `multiple` of an image field, which then takes a list, and `isBatchMode`, true where one does; `results[].url`, the file as
 it was made (of an SVG or PDF `jpgUrl` and `pngUrl` show the drawing or the first page, of a ZIP they are null), and
-`report` of a workflow that only measures; `globalOverrides` also takes `auto`, `4:5` and `5:4`; `Idempotency-Key`: the same key is the same execution.
-Credits are counted where the server has them switched on; `creditCost` is the price of the workflow either way.
+`report` of a workflow that only measures; `globalOverrides` also takes `auto`, `4:5` and `5:4`; `Idempotency-Key`: the
+same key is the same execution. Credits are counted where the server has them switched on; `creditCost` is the price of the workflow either way.
 """
 
 
@@ -75,9 +75,9 @@ def soloworks_routes(room: Darkroom) -> Sequence[Door]:
         principal = principal_of(request)
         saved = await find_workflow(room, principal, request.path_params["id"])
         tool = saved.runnable()
-        arguments = arguments_of(saved, await read_json(request, Execute))
-        async with stored_pictures(room, arguments) as ready:
-            job = await room.jobs.accept(principal, tool, ready, terms=run_terms(request))
+        images, values = arguments_of(saved, await read_json(request, Execute))
+        async with stored_pictures(room, images) as ready:
+            job = await room.jobs.accept(principal, tool, {**ready, **values}, terms=run_terms(request))
         identifier = as_uuid(job.id)
         return JSONResponse(Started(executionId=identifier, id=identifier, status="running"), 202)
 
@@ -167,5 +167,10 @@ DIALECT: Final = Dialect(
     BLURB,
     BODY_BYTES,
     Failure,
-    {"/api/v1/workflows/*/execute": "Execution", "/api/v1/executions/*": "Execution", "/api/v1/balance": "Account"},
+    {
+        "/api/v1/workflows/*/execute": "Solo Works execution",
+        "/api/v1/executions/*": "Solo Works execution",
+        "/api/v1/workflows*": "Solo Works discovery",
+        "/api/v1/balance": "Solo Works account",
+    },
 )

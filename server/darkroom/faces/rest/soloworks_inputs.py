@@ -14,12 +14,15 @@ from darkroom_tools.settings import nearest
 
 __all__ = ["arguments_of"]
 
+Known = Mapping[str, Mapping[str, Picture] | Mapping[str, Field]]
+"""By part of a body the fields that may stand there."""
+
 FORMS: Final = "an http(s) URL, a base64 data URL (data:image/…;base64,…) or a handle img_…"
 BEGINNINGS: Final = ("http://", "https://", "img_")
 
 
-def arguments_of(saved: Saved, sent: Execute) -> dict[str, Any]:
-    """The arguments of a call.
+def arguments_of(saved: Saved, sent: Execute) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of a call: its images, and all else.
 
     Raises:
         InvalidSettings: A field is unknown, missing, of another kind or sent in the wrong part; the text says what is
@@ -29,25 +32,26 @@ def arguments_of(saved: Saved, sent: Execute) -> dict[str, Any]:
     fields = fields_of(saved)
     texts = {each.id: each for each in fields if not is_switch(each)}
     switches = {each.id: each for each in fields if is_switch(each)}
-    known = {"images": pictures, "texts": texts, "switchSelections": switches}
-    images, written, chosen = (given or {} for given in (sent.images, sent.texts, sent.switch_selections))
-    for part, given in zip(known, (images, written, chosen), strict=True):
-        _check_names(part, given, known)
+    known: Known = {"images": pictures, "texts": texts, "switchSelections": switches}
+    images, written, chosen = sent.images or {}, sent.texts or {}, sent.switch_selections or {}
+    parts: tuple[Collection[str], ...] = (images, written, chosen)
+    for part, names in zip(known, parts, strict=True):
+        _check_names(part, names, known)
+    given_images = {name: _image(pictures[name], value) for name, value in images.items()}
     arguments = {
-        **{name: _image(pictures[name], value) for name, value in images.items()},
         **{name: argument_of(texts[name], str(value)) for name, value in written.items()},
         **{name: _selection(switches[name], value) for name, value in chosen.items()},
     }
     for name, value in (sent.global_overrides.to_wire() if sent.global_overrides else {}).items():
-        if name in arguments:
+        if name in arguments or name in given_images:
             raise InvalidSettings(f"{name!r} is among the inputs and in globalOverrides. Send it once.", field=name)
         if value is not None:
             arguments[name] = value
-    _check_required(known, arguments)
-    return arguments
+    _check_required(known, {*given_images, *arguments})
+    return given_images, arguments
 
 
-def _check_names(part: str, given: Mapping[str, Any], known: Mapping[str, Collection[str]]) -> None:
+def _check_names(part: str, given: Collection[str], known: Known) -> None:
     for name in given:
         if name in known[part]:
             continue
@@ -63,12 +67,10 @@ def _check_names(part: str, given: Mapping[str, Any], known: Mapping[str, Collec
         )
 
 
-def _check_required(
-    known: Mapping[str, Mapping[str, Picture] | Mapping[str, Field]], arguments: Mapping[str, Any]
-) -> None:
+def _check_required(known: Mapping[str, Mapping[str, Picture] | Mapping[str, Field]], given: Collection[str]) -> None:
     for part, fields in known.items():
         for name, field in fields.items():
-            if field.required and name not in arguments:
+            if field.required and name not in given:
                 what = f"Send {FORMS}." if isinstance(field, Picture) else "Send it."
                 raise InvalidSettings(f"{part}.{name} ({field.title}) is required. {what}", field=f"{part}.{name}")
 

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from darkroom.engine.sniff import DOCUMENTS
+from darkroom.errors import InsufficientCredits
 from darkroom.faces.rest.common import error_of, timestamp, workflow_uuid
 from darkroom.faces.rest.soloworks_wire import (
     CreditCost,
@@ -18,6 +19,7 @@ from darkroom.faces.rest.soloworks_wire import (
     Summary,
     SwitchField,
     TextField,
+    Trouble,
 )
 from darkroom.jobs.record import Job
 from darkroom.jobs.record import State as JobState
@@ -105,7 +107,7 @@ def _text_field(field: Field) -> TextField:
         "maximum": field.maximum,
         "presetOptions": _options(field) or None,
     }
-    return TextField(**{key: value for key, value in shown.items() if value is not None})  # type: ignore[typeddict-item]
+    return cast("TextField", {key: value for key, value in shown.items() if value is not None})
 
 
 def _written(default: Any) -> str | None:
@@ -139,11 +141,9 @@ def execution_of(job: Job, records: Sequence[ImageRecord], links: Links) -> Exec
     """
     state = STATES[job.state]
     made = [_result(record, links) for record in records] if state == "completed" else []
-    pictures = [each for each in made if each["jpgUrl"] is not None] or [None]
-    first = pictures[0]
+    first = next((each for each in made if each["jpgUrl"] is not None), None)
     if state == "completed" and job.result is not None:
         made += [_report(item.report) for item in job.result.items if item.report is not None]
-    error = error_of(job) if state == "failed" else None
     identifier = as_uuid(job.id)
     return {
         "id": identifier,
@@ -154,11 +154,18 @@ def execution_of(job: Job, records: Sequence[ImageRecord], links: Links) -> Exec
         "results": made,
         "jpgUrl": first["jpgUrl"] if first is not None else None,
         "pngUrl": first["pngUrl"] if first is not None else None,
-        "error": {"code": error.code, "message": error.message} if error is not None else None,
+        "error": _trouble(job) if state == "failed" else None,
         "creditsUsed": (job.credits or 0) if job.ended else 0,
         "createdAt": timestamp(job.created_at),
         "completedAt": timestamp(job.finished_at) if job.finished_at is not None else None,
     }
+
+
+def _trouble(job: Job) -> Trouble:
+    if job.state == "payment_required":
+        return {"code": InsufficientCredits.code, "message": "There are too few credits for this execution."}
+    error = error_of(job)
+    return {"code": error.code, "message": error.message}
 
 
 def _workflow_id(key: str) -> str:

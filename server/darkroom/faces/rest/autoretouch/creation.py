@@ -1,7 +1,7 @@
 """From a request to create an execution to its job."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -10,7 +10,7 @@ from darkroom.app import Darkroom
 from darkroom.faces.rest.autoretouch.dialect import check_organization
 from darkroom.faces.rest.autoretouch.storage import FORM
 from darkroom.faces.rest.autoretouch.wire import CreateBody, CreateQuery, ImageBody, Webhook
-from darkroom.faces.rest.autoretouch.workflows import find_version
+from darkroom.faces.rest.autoretouch.workflows import INPUT, find_version
 from darkroom.faces.rest.common import run_terms
 from darkroom.forms import Form, read_form
 from darkroom.intake import Resolved
@@ -118,7 +118,7 @@ async def _arguments(
     pictures = {each.id: each for each in pictures_of(saved)}
     fields = {each.id: each for each in fields_of(saved)}
     arguments: dict[str, Any] = {}
-    for name, value in settings.items():
+    for name, value in _flat(settings, known={*pictures, *fields}).items():
         if name in pictures:
             arguments[name] = await _picture(room, principal, value)
         else:
@@ -133,6 +133,14 @@ async def _arguments(
             raise InvalidSettings(f"{len(images)} files came; an execution has one picture.", field="file")
         arguments[first.id] = list(images) if first.many else images[0]
     return arguments
+
+
+def _flat(settings: Mapping[str, Any], known: Collection[str]) -> Mapping[str, Any]:
+    """Settings by name, also where they stand under the component `input`, which shows them."""
+    inside = settings.get(INPUT)
+    if INPUT in known or not isinstance(inside, Mapping):
+        return settings
+    return {**inside, **{name: value for name, value in settings.items() if name != INPUT}}
 
 
 async def _picture(room: Darkroom, principal: Principal, value: Any) -> Any:

@@ -1,7 +1,6 @@
 """Executions: one run of a workflow, from its creation to the bytes of its result."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -35,11 +34,13 @@ from darkroom.faces.rest.common import (
 from darkroom.faces.serving import picture_answer
 from darkroom.jobs.history import Filter, no_such_job
 from darkroom.jobs.record import Job, State, Status
+from darkroom.library.names import result_name
 from darkroom.library.record import ImageRecord
-from darkroom.principal import LOCAL, Principal
+from darkroom.principal import LOCAL, Permission, Principal
 from darkroom.routing import FILE, Door, Says, principal_of, read_json, read_query
 from darkroom.store.ids import as_uuid
-from darkroom.streams import Frame, frames_of
+from darkroom.store.queue import ENDED
+from darkroom.streams import Frame
 
 __all__ = ["STATUS", "execution_routes"]
 
@@ -56,6 +57,7 @@ STATUS: Final[Mapping[State, str]] = {
 
 RESULT_SECONDS: Final = 300.0
 RETRY_AFTER: Final = 5
+RUNS: Final[Permission] = "tools:run"
 BASE: Final = "/v1/workflow/execution"
 ONE: Final = f"{BASE}/{{execution}}"
 
@@ -89,8 +91,17 @@ class _Executions:
     async def status(self, request: Request) -> Response:
         """What becomes of it, as events."""
         principal, _, last = await self._named(request)
+        told: set[str] = set()
+
+        def show(status: Status) -> Frame | None:
+            name = STATUS[status.state]
+            if name in told or status.state in ENDED:  # of progress within a status these clients know nothing
+                return None
+            told.add(name)
+            return Frame(name)
+
         jobs = self._room.jobs
-        return self._room.streams.open(principal, _changes(frames_of(jobs, principal, last.id, _frame, _frame)))
+        return await self._room.streams.follow(jobs, principal, last.id, show, lambda job: Frame(STATUS[job.state]))
 
     async def result(self, request: Request) -> Response:
         """Its picture, once there is one."""
@@ -183,15 +194,14 @@ def execution_routes(room: Darkroom) -> Sequence[Door]:
         "retry": Says("Try it again; the id stays.", query=Organised, answer="text/plain", status=201),
         "feedback": Says("Say what a result is worth.", query=Organised, body=FeedbackBody, status=201),
     }
-    runs = "tools:run"
     return [
-        Door(f"{BASE}/create", here.create, needs=runs, methods=["POST"], says=created),
-        Door(BASE, here.many, needs=runs, says=says["many"]),
-        Door(ONE, here.one, needs=runs, methods=["GET"], says=says["one"]),
-        Door(f"{ONE}/status", here.status, needs=runs, says=says["status"]),
-        Door(f"{ONE}/result/default", here.result, needs=runs, says=says["result"]),
-        Door(f"{ONE}/retry", here.retry, needs=runs, methods=["POST"], says=says["retry"]),
-        Door(f"{ONE}/feedback", here.feedback, needs=runs, methods=["POST"], says=says["feedback"]),
+        Door(f"{BASE}/create", here.create, needs=RUNS, methods=["POST"], says=created),
+        Door(BASE, here.many, needs=RUNS, says=says["many"]),
+        Door(ONE, here.one, needs=RUNS, methods=["GET"], says=says["one"]),
+        Door(f"{ONE}/status", here.status, needs=RUNS, says=says["status"]),
+        Door(f"{ONE}/result/default", here.result, needs=RUNS, says=says["result"]),
+        Door(f"{ONE}/retry", here.retry, needs=RUNS, methods=["POST"], says=says["retry"]),
+        Door(f"{ONE}/feedback", here.feedback, needs=RUNS, methods=["POST"], says=says["feedback"]),
     ]
 
 
@@ -205,6 +215,7 @@ def _execution(
 ) -> Execution:
     workflow, version = last.workflow or "", last.version or ""
     name, digest = inputs[0] if inputs else ("", "")
+    made = _name(last, name, result) if result else None
     team = LOCAL.id if last.organisation == principal.id else last.organisation
     shown = Execution(
         id=as_uuid(first.id),
@@ -221,8 +232,8 @@ def _execution(
         inputContentHash=digest,
         resultContentHash=result.sha256 if result else None,
         resultContentType=result.media_type if result else None,
-        resultFileName=result.name if result else None,
-        resultPath=f"/image/{result.sha256}/{quote(result.name, safe='')}" if result else None,
+        resultFileName=made,
+        resultPath=f"/image/{result.sha256}/{quote(made, safe='')}" if result and made else None,
         labels=dict(last.labels),
         chargedCredits=(last.credits or 0) if last.ended else 0,
     )
@@ -231,16 +242,6 @@ def _execution(
     return shown
 
 
-def _frame(told: Status | Job) -> Frame:
-    return Frame(STATUS[told.state])
-
-
-async def _changes(frames: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Frames without those that repeat the one before: of progress within a status these clients know nothing."""
-    before = ""
-    async with aclosing(frames):  # type: ignore[type-var] # a generator, as all that yields here
-        async for frame in frames:
-            said = frame.partition("\n")[2]
-            if frame.startswith(":") or said != before:
-                yield frame
-            before = before if frame.startswith(":") else said
+def _name(job: Job, source: str, result: ImageRecord) -> str:
+    """What the result of this execution is called; where the library knew it, it bears the name of another one's."""
+    return result_name(source, job.tool, result.name.rpartition(".")[2]) if source else result.name

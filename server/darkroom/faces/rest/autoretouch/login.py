@@ -102,6 +102,7 @@ How programs without a browser sign in, after RFC 8628, with bodies as forms (`a
 A program asks for a code, shows it with the address of a page, and asks for its tokens every five seconds until somebody
 has approved it on that page with username and password. An access token is valid for 24 hours, in every dialect. A refresh
 token is exchanged once, for an access token and the next refresh token, and valid for 90 days; using it again does nothing.
+(autoRetouch's own Python client does not take a new refresh token from that answer: with it, sign in again each day.)
 """
 
 

@@ -134,7 +134,7 @@ class CreateBody(Settings):
     """Your own words on it."""
 
     settings: dict[str, Any] = Field(default_factory=dict)
-    """By name what else the workflow asks for; further pictures by content hash, handle or https URL."""
+    """By name what else the workflow asks for, also under `input`; further pictures by content hash, handle or https URL."""
 
     webhooks: list[str | Webhook] = Field(default_factory=list)
     """Addresses that hear of its end."""

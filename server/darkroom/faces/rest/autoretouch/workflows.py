@@ -18,7 +18,7 @@ from darkroom.store.ids import as_uuid, from_uuid
 from darkroom.workflows.described import fields_of, pictures_of
 from darkroom.workflows.service import Saved
 
-__all__ = ["find_version", "version_uuid", "workflow_routes"]
+__all__ = ["INPUT", "find_version", "version_uuid", "workflow_routes"]
 
 INPUT: Final = "input"
 EXPORT: Final = "export"

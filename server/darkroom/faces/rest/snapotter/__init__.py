@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from darkroom.app import Darkroom
 from darkroom.faces.rest.snapotter.batches import batch_routes
 from darkroom.faces.rest.snapotter.dialect import DIALECT
+from darkroom.faces.rest.snapotter.downloads import download_routes
 from darkroom.faces.rest.snapotter.files import file_routes
 from darkroom.faces.rest.snapotter.keys import key_routes
 from darkroom.faces.rest.snapotter.people import people_routes
@@ -21,5 +22,11 @@ __all__ = ["DIALECT", "snapotter_routes"]
 def snapotter_routes(room: Darkroom) -> Sequence[Door]:
     """All addresses of the dialect."""
     runs = Runs(room)
-    running = [*tool_routes(runs), *batch_routes(runs), *pipeline_routes(runs), *progress_routes(runs)]
+    running = [
+        *tool_routes(runs),
+        *batch_routes(runs),
+        *pipeline_routes(runs),
+        *progress_routes(runs),
+        *download_routes(runs),
+    ]
     return [*running, *people_routes(room), *key_routes(room), *file_routes(room), *site_routes(room)]

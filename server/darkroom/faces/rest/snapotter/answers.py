@@ -61,7 +61,7 @@ Accepted = TypedDict("Accepted", {"jobId": str, "async": bool, "status": str, "p
 class Made(TypedDict):
     """What a job made, and where to get it; with what the tool says beside it."""
 
-    jobId: str
+    jobId: NotRequired[str]
     downloadUrl: NotRequired[str]
     previewUrl: NotRequired[str]
     originalSize: NotRequired[int]

@@ -99,6 +99,7 @@ DIALECT: Final = Dialect(
         "/api/v1/download/*": "Jobs",
         "/api/v1/files*": "Files",
         "/api/v1/health": "System",
+        "/api/v1/openapi.yaml": "System",
         "/api/v1/jobs/*": "Jobs",
         "/api/v1/pipeline/*": "Pipelines",
         "/api/v1/settings*": "Settings",

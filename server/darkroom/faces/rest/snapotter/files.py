@@ -12,7 +12,7 @@ from darkroom.app import Darkroom
 from darkroom.errors import NotFound
 from darkroom.faces.rest.common import timestamp
 from darkroom.faces.serving import picture_answer
-from darkroom.forms import read_form
+from darkroom.forms import MOST_FILES, read_form
 from darkroom.library.record import ImageRecord
 from darkroom.principal import Principal
 from darkroom.routing import FILE, Door, Says, principal_of, read_json, read_query
@@ -20,7 +20,7 @@ from darkroom.store.ids import new_id
 from darkroom_tools.errors import InvalidSettings
 from darkroom_tools.settings import Settings
 
-__all__ = ["FileAnswer", "file_answers", "file_routes"]
+__all__ = ["file_routes"]
 
 
 class FilesQuery(Settings):
@@ -108,10 +108,10 @@ class Deleted(TypedDict):
 def file_routes(room: Darkroom) -> list[Door]:
     """`/api/v1/upload` and `/api/v1/files`."""
     files = _Files(room)
-    return [*_many_doors(files), *_one_doors(files)]
+    return [*_arriving_doors(files), *_many_doors(files), *_one_doors(files)]
 
 
-async def file_answers(room: Darkroom, records: Sequence[ImageRecord]) -> list[FileAnswer]:
+async def _shown(room: Darkroom, records: Sequence[ImageRecord]) -> list[FileAnswer]:
     """Files as this dialect shows them."""
     chains = await room.files.tool_chains(records)
     return [
@@ -151,7 +151,7 @@ class _Files:
             principal_of(request), query.search, query.limit, query.offset, everyone=True
         )
         answer: FilesAnswer = {
-            "files": await file_answers(self._room, records),
+            "files": await _shown(self._room, records),
             "total": total,
             "limit": query.limit,
             "offset": query.offset,
@@ -160,7 +160,7 @@ class _Files:
 
     async def one(self, request: Request) -> Response:
         acting, handle = await self._named(request)
-        versions = await file_answers(self._room, await self._room.files.chain(acting, handle))
+        versions = await _shown(self._room, await self._room.files.chain(acting, handle))
         answer: FileWithVersions = {
             "file": next(version for version in versions if version["id"] == handle),
             "versions": versions,
@@ -201,7 +201,7 @@ class _Files:
             acting = await self._room.files.acting_for(principal_of(request), parent)
             made = await self._room.files.receive(acting, parts[0].file, listed=False)
             record = await self._room.files.keep_version(acting, made.id, parent, tool)
-        [shown] = await file_answers(self._room, [record])
+        [shown] = await _shown(self._room, [record])
         answer: SavedAnswer = {"file": shown}
         return JSONResponse(answer, 201)
 
@@ -212,7 +212,7 @@ class _Files:
             if not arrived:
                 raise InvalidSettings("Send at least one file as a part of the form.", field="files")
             records = [await self._room.files.receive(principal, each) for each in arrived]
-        shown = await file_answers(self._room, records)
+        shown = await _shown(self._room, records)
         return [
             {**answer, "name": record.name, "format": record.format}
             for answer, record in zip(shown, records, strict=True)
@@ -247,8 +247,10 @@ def _deleted(count: int) -> Response:
     return JSONResponse(answer)
 
 
-def _many_doors(files: _Files) -> Sequence[Door]:
-    sent: dict[str, dict[str, Any]] = {"files": {"type": "array", "items": dict(FILE)}}
+def _arriving_doors(files: _Files) -> Sequence[Door]:
+    sent: dict[str, dict[str, Any]] = {
+        "files": {"type": "array", "items": dict(FILE), "minItems": 1, "maxItems": MOST_FILES}
+    }
     return [
         Door(
             "/api/v1/upload",
@@ -291,6 +293,11 @@ def _many_doors(files: _Files) -> Sequence[Door]:
                 inferred="This address.",
             ),
         ),
+    ]
+
+
+def _many_doors(files: _Files) -> Sequence[Door]:
+    return [
         Door(
             "/api/v1/files",
             files.listed,

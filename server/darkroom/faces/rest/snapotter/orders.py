@@ -15,6 +15,7 @@ from darkroom.routing import FILE, parse_json
 from darkroom.store.ids import from_uuid
 from darkroom_tools.base import Tool
 from darkroom_tools.errors import DarkroomError, InvalidSettings
+from darkroom_tools.settings import wire_names
 
 __all__ = ["RUN_FIELDS", "Order", "handle_of", "json_of", "place_batch", "place_files", "read_order"]
 
@@ -24,7 +25,11 @@ RUN_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "file": FILE,
     "settings": {"type": "string", "contentMediaType": "application/json", "description": "The tool's settings"},
     "fileId": {"type": "string", "description": "File of the library that the result is a new version of"},
-    "clientJobId": {"type": "string", "format": "uuid", "description": "Progress can be followed under it at once"},
+    "clientJobId": {
+        "type": "string",
+        "pattern": "^([0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})?$",
+        "description": "UUID under which progress can be followed at once",
+    },
 }
 """Fields of a form that runs something."""
 
@@ -79,10 +84,8 @@ async def read_order(request: Request, room: Darkroom, most_files: int = MOST_FI
         return
     body = parse_json(await request.body())
     nested = body.get("settings")
-    if isinstance(nested, Mapping):
-        yield _order(nested, str(body.get("fileId") or ""), str(body.get("clientJobId") or ""), None)
-    else:
-        yield _order(body, "", "", None)
+    chosen, file_id = str(body.pop("clientJobId", None) or ""), str(body.get("fileId") or "")
+    yield _order(nested if isinstance(nested, Mapping) else body, file_id, chosen, None)
 
 
 def json_of(text: str, name: str, *, listed: str = "") -> dict[str, Any]:
@@ -131,6 +134,7 @@ def place_files(tool: Tool, order: Order) -> dict[str, Any]:
     Raises:
         InvalidSettings: MISSING_FILE, or TOO_MANY_FILES.
     """
+    _refuse_loose(tool, order)
     given, rest = _by_name(tool, order.files)
     first = next((image for image in tool.inputs if image.required), None)
     library: dict[str, list[Any]] = {}
@@ -161,6 +165,7 @@ def place_batch(tool: Tool, order: Order) -> tuple[str, dict[str, Any]]:
     Raises:
         InvalidSettings: The tool takes no batch, or a file is missing.
     """
+    _refuse_loose(tool, order)
     each = next((image for image in tool.inputs if image.required), None)
     if each is None or each.many:
         why = "takes no file" if each is None else "takes all its files at once"
@@ -186,6 +191,14 @@ def _by_name(tool: Tool, parts: Sequence[Part]) -> tuple[dict[str, list[Resolved
     for part in parts:
         (given.setdefault(known[part.field], []) if part.field in known else rest).append(part.came)
     return given, rest
+
+
+def _refuse_loose(tool: Tool, order: Order) -> None:
+    """Refuse settings that came as fields of their own, which would have no effect."""
+    loose = set(wire_names(tool.settings)) & set(order.form.fields if order.form is not None else ())
+    for name in sorted(loose):
+        text = f"{name!r} came as a form field of its own. Settings are JSON in the field 'settings'."
+        raise InvalidSettings(text, field=name)
 
 
 def _refuse_missing(tool: Tool, arguments: Mapping[str, Any]) -> None:

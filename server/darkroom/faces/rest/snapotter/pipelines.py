@@ -96,6 +96,10 @@ class MadePipeline(Made):
 
 def pipeline_routes(runs: Runs) -> Sequence[Door]:
     """`/api/v1/pipeline/…`."""
+    return [*_running(runs), *_keeping(runs.room)]
+
+
+def _running(runs: Runs) -> Sequence[Door]:
     room = runs.room
 
     async def execute(request: Request) -> Response:
@@ -114,36 +118,6 @@ def pipeline_routes(runs: Runs) -> Sequence[Door]:
         async with read_order(request, room, MOST_FILES + FURTHER_FILES) as order:
             tool, _ = await _wanted(room, principal_of(request), order)
             return await answer_batch(request, runs, tool, order)
-
-    async def save(request: Request) -> Response:
-        new = await read_json(request, NewPipeline)
-        steps = checked(new.steps)
-        compiled(steps, room.catalog)
-        saved = await room.workflows.save(principal_of(request), document_of(new.name, new.description, steps))
-        return JSONResponse(_show(saved, steps_of(saved.document) or []), 201)
-
-    async def show_all(request: Request) -> Response:
-        rows = [
-            _show(saved, steps)
-            for owner in await _owners(room, principal_of(request))
-            for saved in await _saved_by(room, owner)
-            if (steps := steps_of(saved.document)) is not None
-        ]
-        answer: PipelinesAnswer = {"pipelines": rows}
-        return JSONResponse(answer)
-
-    async def delete(request: Request) -> Response:
-        wanted = request.path_params["id"]
-        identifier = from_uuid(wanted, "wf") or wanted
-        for owner in await _owners(room, principal_of(request)):
-            if any(saved.id == identifier for saved in await _saved_by(room, owner)):
-                await room.workflows.delete(owner, identifier)
-                return done()
-        raise NotFound("There is no such pipeline.")
-
-    async def show_tools(_request: Request) -> Response:
-        answer: StepToolsAnswer = {"toolIds": [name for name in room.catalog.builtin if can_be_step(name)]}
-        return JSONResponse(answer)
 
     return [
         Door(
@@ -172,6 +146,37 @@ def pipeline_routes(runs: Runs) -> Sequence[Door]:
                 **BATCH_SAYS,
             ),
         ),
+    ]
+
+
+def _keeping(room: Darkroom) -> Sequence[Door]:
+    async def save(request: Request) -> Response:
+        new = await read_json(request, NewPipeline)
+        steps = checked(new.steps)
+        compiled(steps, room.catalog)
+        saved = await room.workflows.save(principal_of(request), document_of(new.name, new.description, steps))
+        return JSONResponse(_show(saved, steps_of(saved.document) or []), 201)
+
+    async def show_all(request: Request) -> Response:
+        rows = [
+            _show(saved, steps)
+            for owner in await _owners(room, principal_of(request))
+            for saved in await _saved_by(room, owner)
+            if (steps := steps_of(saved.document)) is not None
+        ]
+        answer: PipelinesAnswer = {"pipelines": rows}
+        return JSONResponse(answer)
+
+    async def delete(request: Request) -> Response:
+        saved = await _found(room, principal_of(request), request.path_params["id"])
+        await room.workflows.delete(Principal(saved.owner), saved.id)
+        return done()
+
+    async def show_tools(_request: Request) -> Response:
+        answer: StepToolsAnswer = {"toolIds": [name for name in room.catalog.builtin if can_be_step(name)]}
+        return JSONResponse(answer)
+
+    return [
         Door(
             "/api/v1/pipeline/save",
             save,
@@ -229,6 +234,20 @@ async def _owners(room: Darkroom, principal: Principal) -> Sequence[Principal]:
         return [principal]
     others = await room.workflows.owners()
     return [principal, *(Principal(owner) for owner in others if owner != principal.id)]
+
+
+async def _found(room: Darkroom, principal: Principal, text: str) -> Saved:
+    """The pipeline of that id among those that the principal may see.
+
+    Raises:
+        NotFound: There is none.
+    """
+    identifier = from_uuid(text, "wf") or text
+    for owner in await _owners(room, principal):
+        for saved in await _saved_by(room, owner):
+            if saved.id == identifier:
+                return saved
+    raise NotFound("There is no such pipeline.")
 
 
 async def _saved_by(room: Darkroom, owner: Principal) -> Sequence[Saved]:

@@ -1,30 +1,30 @@
-"""How far jobs are: as a stream, once, and cancelling them; and what they made, for as long as it is kept."""
+"""How far jobs are: as a stream, once, and cancelling them."""
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Any, NotRequired
+from typing import NotRequired
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
 from darkroom.faces.rest.common import error_of
-from darkroom.faces.rest.snapotter.answers import ARCHIVE, download_url, failed_files, made_of, named, send
+from darkroom.faces.rest.snapotter.answers import ARCHIVE, download_url, failed_files
 from darkroom.faces.rest.snapotter.dialect import FailedFile, code_of
 from darkroom.faces.rest.snapotter.names import is_chosen, no_job
 from darkroom.faces.rest.snapotter.runs import Runs
-from darkroom.faces.serving import picture_answer
 from darkroom.jobs.record import Job, Status
 from darkroom.principal import Principal
-from darkroom.routing import Door, Says, principal_of, read_query
+from darkroom.routing import Door, Says, principal_of
 from darkroom.streams import PING_SECONDS, Frame, frames_of
 from darkroom_tools.errors import DarkroomError
-from darkroom_tools.settings import Settings
 
 __all__ = ["progress_routes"]
 
 ROUNDS = 8
 """How often somebody who came before the job is told to go on waiting: two minutes in all."""
+
+UNDER_WAY = frozenset({"queued", "running", "in_review", "payment_required"})
 
 
 class Result(TypedDict):
@@ -63,22 +63,16 @@ class CanceledAnswer(TypedDict):
     canceled: bool
 
 
-class DownloadQuery(Settings):
-    """How a result is wanted."""
-
-    preview: bool = False
-    """As WebP of at most 1200 pixels, for what browsers do not show"""
-
-
 def progress_routes(runs: Runs) -> Sequence[Door]:
-    """`/api/v1/jobs/…` and `/api/v1/download/…`."""
+    """`/api/v1/jobs/…`."""
     room = runs.room
 
     async def follow(request: Request) -> Response:
         principal, wanted = principal_of(request), request.path_params["jobId"]
-        if is_chosen(wanted) and await runs.names.wait(room, principal, wanted.lower(), 0.0) is None:
-            return room.streams.open(principal, _expected(runs, principal, wanted.lower()))
-        job_id = await runs.names.find(room, principal, wanted)
+        chosen = wanted.lower() if is_chosen(wanted) else ""
+        job_id = await runs.names.wait(room, principal, chosen, 0.0) if chosen else wanted
+        if job_id is None:
+            return room.streams.open(principal, _expected(runs, principal, chosen))
         return await room.streams.follow(room.jobs, principal, job_id, partial(_frame, job_id), _last)
 
     async def look(request: Request) -> Response:
@@ -97,18 +91,6 @@ def progress_routes(runs: Runs) -> Sequence[Door]:
             "canceled": job.state == "canceled",
         }
         return JSONResponse(answer)
-
-    async def download(request: Request) -> Response:
-        principal, query = principal_of(request), read_query(request, DownloadQuery)
-        job_id = await runs.names.find(room, principal, request.path_params["jobId"])
-        made = await made_of(room, principal, await room.jobs.get(principal, job_id))
-        if made.main is None:
-            return await send(request, room, made)
-        record = named(made, request.path_params["name"])
-        path, media_type = room.blobs.path(record.sha256), record.media_type
-        if query.preview:
-            path, media_type = await room.renditions.of(record, "webp")
-        return await picture_answer(request, record, path, media_type, inline=query.preview)
 
     proposed = "the seed document has `progress` only."
     return [
@@ -137,18 +119,6 @@ def progress_routes(runs: Runs) -> Sequence[Door]:
             needs="tools:run",
             methods=["POST"],
             says=Says("Cancel a job; one that ended stays as it is.", answer=CanceledAnswer, inferred=proposed),
-        ),
-        Door(
-            "/api/v1/download/{jobId}/{name}",
-            download,
-            needs="tools:run",
-            methods=["GET"],
-            says=Says(
-                "Download what a job made: `result`, `result.zip`, or a file by its name.",
-                query=DownloadQuery,
-                answer=["application/octet-stream", "image/*", "application/pdf", "application/zip", dict[str, Any]],
-                inferred="results can be got again as long as they are kept, at least a day.",
-            ),
         ),
     ]
 
@@ -179,8 +149,9 @@ def _refused(chosen: str, error: DarkroomError) -> Frame:
     return Frame({**told, "error": error.message, "code": code_of(error.code)})
 
 
-def _frame(job_id: str, status: Status) -> Frame:
-    return Frame(_moment(job_id, status))
+def _frame(job_id: str, status: Status) -> Frame | None:
+    """The frame of a state under way; how it ended, the last frame tells with the result."""
+    return Frame(_moment(job_id, status)) if status.state in UNDER_WAY else None
 
 
 def _last(job: Job) -> Frame:

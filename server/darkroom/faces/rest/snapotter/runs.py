@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from darkroom.app import Darkroom
+from darkroom.errors import Forbidden
 from darkroom.faces.rest.common import finished, run_terms
 from darkroom.faces.rest.snapotter.answers import Outcome, accepted, made_of, send, wants_later
 from darkroom.faces.rest.snapotter.names import CLIENT_ID, ClientNames
@@ -42,9 +43,14 @@ class Runs:
         """Whose job it becomes: of who owns the file that it gives a new version.
 
         Raises:
+            Forbidden: It is somebody whose key is for no files.
             NotFound: There is no such file that the principal may use.
         """
-        return await self.room.files.acting_for(principal, order.file_id) if order.file_id else principal
+        if not order.file_id:
+            return principal
+        if not principal.may("files:write"):
+            raise Forbidden("'fileId' needs the permission files:write, which your key lacks.", needs="files:write")
+        return await self.room.files.acting_for(principal, order.file_id)
 
     async def accept(
         self,
