@@ -141,7 +141,9 @@ def _list_keys(chosen: argparse.Namespace) -> int:
             may = "all" if key.scopes is None else " ".join(sorted(key.scopes))
             used = "never used" if key.last_used_at is None else f"used {_day(key.last_used_at)}"
             ends = "" if key.expires_at is None else f", until {_day(key.expires_at)}"
-            _say(f"{key.id}  {key.prefix + '…':11} {names.get(key.user, key.user):20} {key.name:20} {used}{ends}  {may}")
+            _say(
+                f"{key.id}  {key.prefix + '…':11} {names.get(key.user, key.user):20} {key.name:20} {used}{ends}  {may}"
+            )
         if not keys:
             _say("There are no keys. `darkroom keys create NAME` makes one.")
         return 0

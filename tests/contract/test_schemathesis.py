@@ -20,19 +20,34 @@ from support.web_room import PASSWORD, Web, web_room
 from darkroom.jobs.terms import Terms
 from darkroom.principal import LOCAL
 from darkroom.store.ids import as_uuid
-from darkroom.web import DIALECTS, api_document
+from darkroom.web import api_document
 from darkroom_prompts.gallery import load_gallery
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
 
 TESTS = Path(__file__).parents[1]
-NOT_CHECKED = "positive_data_acceptance"
-"""What fits a schema may still name what there is not, or be no picture."""
 CONFIGURATION = """\
+continue-on-failure = true
+request-timeout = 120
+[generation]
+deterministic = true
+max-examples = 5
+[phases.examples]
+enabled = false
+[phases.stateful]
+enabled = false
 [phases.coverage]
 generate-duplicate-query-parameters = true
 unexpected-methods = ["DELETE", "PUT", "TRACE"]
+[checks.positive_data_acceptance]
+enabled = false
+[[operations]]
+include-path-regex = "^/api/v1/tools/[a-z0-9-]+$"
+generation.max-examples = 2
+phases.coverage.enabled = false
 """
+"""What fits a schema may still name what there is not, or be no picture: it need not be accepted. All tools are handled by
+the same code, so few calls of each will do."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +82,7 @@ async def found(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     for job in jobs:
         await web.room.jobs.wait(LOCAL, job, 60)
-    digest = hashlib.sha256(TEST_PHOTO).hexdigest()
+    digest = hashlib.sha256(form[-1][1][1]).hexdigest()
     told = facts(images, jobs, [workflow, *pipelines], digest)
     told["ids"] |= {"/api/v1/pipeline": pipelines, "/api/v1/teams": teams, "/api/v1/api-keys": keys}
     told["ids"] |= {"/api/auth/users": people, "/v1/projects": [project]}
@@ -76,7 +91,7 @@ async def found(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def facts(images: list[str], jobs: list[str], workflows: list[str], digest: str) -> dict[str, dict[str, list[Any]]]:
+def facts(images: list[str], jobs: list[str], workflows: list[str], digest: str) -> dict[str, dict[str, Any]]:
     """Ids, and bodies that name them, by the beginnings of the paths where they fit."""
     executions = [as_uuid(job) for job in jobs]
     picture = {"image": {"name": "a.jpg", "contentHash": digest}, "settings": {"maxWidth": 40}}
@@ -85,21 +100,38 @@ def facts(images: list[str], jobs: list[str], workflows: list[str], digest: str)
             "/api/v1/workflows": workflows,
             "/api/v1/executions": executions,
             "/api/v1/jobs": jobs,
-            "/api/v1/files": images,
-            "/api/v1/settings": ["loginAttemptLimit", "disabledTools"],
+            "/api/v1/files": images[:3],
+            "/api/v1/settings": ["loginAttemptLimit"],
             "/api/v1/tools": ["resize", "info", "compose"],
             "/v1/workflows": workflows,
             "/v1/workflows/executions": [job.replace("job_", "exec_") for job in jobs],
-            "/v1/storage": images,
+            "/v1/storage": images[:3],
             "/v1/workflow": workflows,
             "/v1/workflow/execution": executions,
             "/image": [digest],
             "/v1/image": [digest],
             "/user": executions,
         },
+        "values": {
+            "fileId": images[-1],
+            "parentId": images[-1],
+            "pipelineId": None,
+            "projectId": None,
+            "toolId": "resize",
+            "organization": None,
+            "version": None,
+            "workflow": workflows[0],
+            "contentHash": digest,
+            "tool": "default",
+            "generation_type": workflows[0],
+            "clothes": None,
+            "person": None,
+            "pipeline": '[{"toolId": "resize", "settings": {"width": 20}}]',
+        },
+        "forms": {"/generation/generate_image_v2": {"image": images[-1]}},
         "bodies": {
-            "/api/v1/workflows": [{"images": {"image": images[0]}}, {"images": {}, "texts": {"nope": "1"}}],
-            "/v1/workflows/execute": [{"workflowId": workflows[0], "parameters": {"image": images[0]}}],
+            "/api/v1/workflows": [{"images": {"image": images[-1]}}, {"images": {}, "texts": {"nope": "1"}}],
+            "/v1/workflows/execute": [{"workflowId": workflows[0], "parameters": {"image": images[-1]}}],
             "/v1/workflow/execution/create": [picture],
             "/api/auth/login": [{"username": "ann", "password": PASSWORD}],
             "/api/auth/register": [{"username": "eve", "password": PASSWORD}],
@@ -111,38 +143,13 @@ def facts(images: list[str], jobs: list[str], workflows: list[str], digest: str)
     }
 
 
-def of_dialect(name: str, *, tools: bool = False) -> list[str]:
-    """The paths of a dialect, those of single tools apart."""
-    document = api_document()
-    (group,) = (group for group in document["x-tagGroups"] if group["name"] == name)
-    return [
-        path
-        for path, place in document["paths"].items()
-        for operation in place.values()
-        if operation["tags"][0] in group["tags"] and ("x-tool" in operation) == tools
-    ]
-
-
-PARTS = {
-    "tools": (of_dialect("Stirling Image", tools=True), "fuzzing", 2),
-    **{dialect.name: (of_dialect(dialect.name), "coverage,fuzzing", 5) for dialect in DIALECTS},
-}
-"""Paths, phases and made-up calls for each operation; tools come before an admin may have switched any off."""
-
-
-@pytest.mark.parametrize("part", PARTS)
 async def test_no_call_is_answered_otherwise_than_the_document_says(
-    part: str, web: Web, found: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    web: Web, found: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    paths, phases, examples = PARTS[part]
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION, encoding="utf-8")
-    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", tmp_path / "schemathesis.toml", "run"]
-    command += [f"{web.url}/openapi.json", "--header", f"Authorization: Bearer {web.admin}"]
-    command += ["--phases", phases, "--max-examples", examples, "--exclude-checks", NOT_CHECKED]
-    command += ["--request-timeout", "120"]
-    command += ["--generation-deterministic", "--continue-on-failure", "--no-color"]
-    command += [word for path in dict.fromkeys(paths) for word in ("--include-path", path)]
     calls = tmp_path / "calls.txt"
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", tmp_path / "schemathesis.toml"]
+    command += ["run", f"{web.url}/openapi.json", "--header", f"Authorization: Bearer {web.admin}", "--no-color"]
     env = {**os.environ, "SCHEMATHESIS_HOOKS": "support.api_hooks", "PYTHONPATH": str(TESTS)}
     env |= {"DARKROOM_FOUND": str(found), "DARKROOM_CALLS": str(calls)}
     with caplog.at_level(logging.ERROR):
@@ -151,3 +158,8 @@ async def test_no_call_is_answered_otherwise_than_the_document_says(
         )
     assert done.returncode == 0, done.stdout.decode()
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+    told = {(method.upper(), path) for path, place in api_document()["paths"].items() for method in place}
+    answers = [line.split(" ") for line in calls.read_text(encoding="utf-8").splitlines()]
+    assert told <= {(method, path) for method, path, _ in answers}
+    right = {(method, path) for method, path, status in answers if status.startswith("2")} & told
+    assert len(right) > 0.9 * len(told), sorted(told - right)

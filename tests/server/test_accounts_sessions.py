@@ -325,23 +325,30 @@ async def test_an_issued_token_lets_in_as_long_as_it_should(accounts: Accounts) 
         await accounts.sessions.issue("usr_none", "access", "phone", 600)
 
 
-async def test_a_refresh_token_lets_nobody_in_and_is_used_once_also_at_once(accounts: Accounts) -> None:
+async def test_a_refresh_token_lets_nobody_in_and_opens_access_until_it_is_revoked(accounts: Accounts) -> None:
     ann = await accounts.users.find("ann")
     token, _ = await accounts.sessions.issue(ann.id, "refresh", "phone", 600)
     with pytest.raises(Unauthorized):
         await accounts.identity.principal_of(token)
-    taken: list[tuple[str, str]] = []
+    for _ in range(2):
+        access, expires_at = await accounts.sessions.renew(token, 60)
+        assert expires_at == accounts.clock.now + 60
+        assert (await accounts.identity.principal_of(access)).id == ann.id
+    await accounts.sessions.revoke(token)
+    with pytest.raises(GrantRefused):
+        await accounts.sessions.renew(token, 60)
+    assert (await accounts.identity.principal_of(access)).id == ann.id
 
-    async def take() -> None:
-        try:
-            taken.append(await accounts.sessions.take_refresh(token))
-        except GrantRefused:
-            return
 
-    async with anyio.create_task_group() as tasks:
-        for _ in range(10):
-            tasks.start_soon(take)
-    assert taken == [(ann.id, "phone")]
+async def test_another_password_ends_refresh_tokens_and_what_they_opened(accounts: Accounts) -> None:
+    _, ann = await accounts.signed_in()
+    token, _ = await accounts.sessions.issue(ann.id, "refresh", "phone", 600)
+    access, _ = await accounts.sessions.renew(token, 600)
+    await accounts.users.change_password(ann, PASSWORD, "Another-horse-2")
+    with pytest.raises(Unauthorized):
+        await accounts.identity.principal_of(access)
+    with pytest.raises(GrantRefused):
+        await accounts.sessions.renew(token, 600)
 
 
 async def test_neither_an_old_refresh_token_nor_another_token_is_taken(accounts: Accounts) -> None:
@@ -351,7 +358,7 @@ async def test_neither_an_old_refresh_token_nor_another_token_is_taken(accounts:
     accounts.clock.now += 600
     for token in (old, access, "nothing"):
         with pytest.raises(GrantRefused, match="not valid"):
-            await accounts.sessions.take_refresh(token)
+            await accounts.sessions.renew(token, 60)
 
 
 async def test_nothing_in_the_data_directory_shows_a_password_a_token_or_a_key(

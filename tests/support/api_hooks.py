@@ -17,7 +17,8 @@ from darkroom_tools.registry import builtin_tools
 from support.odd import TEST_DOCUMENTS, TEST_PHOTO
 
 FOUND: dict[str, Any] = json.loads(Path(os.environ["DARKROOM_FOUND"]).read_text(encoding="utf-8"))
-"""By the beginning of a path template: ids (`ids`) and whole bodies (`bodies`) that fit it."""
+"""By the beginning of a path template: ids (`ids`) and whole bodies (`bodies`) that fit it. By the name of a field of a query
+or form: a value (`values`), null where the field had better be left out."""
 
 ODD_SETTINGS = [
     *("", "{}", "[]", "null", '"x"', "{", '{"nope": 1}', '{"width": 1e999}', '{"width": NaN}', '{"text": "\\ud800"}'),
@@ -37,6 +38,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     for name in case.path_parameters or {}:
         if fitting and turn % 4:
             case.path_parameters[name] = fitting[turn % len(fitting)]
+    if turn % 4:
+        _fill(case.query)
     if case.media_type == "multipart/form-data" and isinstance(case.body, dict):
         _fill_form(case, context.operation.definition.raw, turn)
     elif case.media_type == "application/json" and (bodies := _found("bodies", case.path)) and turn % 2:
@@ -63,6 +66,14 @@ def refusals_say_why(_context: Any, response: Any, case: Any) -> None:
     assert '"INTERNAL"' not in response.text, response.text
 
 
+def _fill(fields: Any) -> None:
+    for name in [name for name in fields or () if name in FOUND["values"]]:
+        if FOUND["values"][name] is None:
+            del fields[name]
+        else:
+            fields[name] = FOUND["values"][name]
+
+
 def _found(kind: str, path: str) -> list[Any]:
     fitting = [beginning for beginning in FOUND[kind] if path.startswith(beginning)]
     return FOUND[kind][max(fitting, key=len)] if fitting else []
@@ -79,10 +90,9 @@ def _fill_form(case: Any, operation: dict[str, Any], turn: int) -> None:
             case.body[name] = data
         elif schema.get("items", {}).get("format") == "binary" and turn % 8 and value:
             case.body[name] = [data] * max(min(len(value), 3), schema.get("minItems", 1))
-        elif name == "fileId":
-            case.body[name] = _found("ids", "/api/v1/files")[0]
-    if "pipeline" in fields and turn % 3:
-        case.body["pipeline"] = '[{"toolId": "resize", "settings": {"width": 20}}]'
+    if tool or turn % 4:
+        _fill(case.body)
+        case.body |= FOUND["forms"].get(case.path, {})
     if "settings" in fields:
         examples = fields["settings"].get("examples", ["{}"])
-        case.body["settings"] = examples[0] if turn % 3 else ODD_SETTINGS[turn // 3 % len(ODD_SETTINGS)]
+        case.body["settings"] = examples[0] if turn % 5 else ODD_SETTINGS[turn // 5 % len(ODD_SETTINGS)]

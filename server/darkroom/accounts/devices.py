@@ -28,7 +28,7 @@ ALPHABET: Final = "BCDFGHJKLMNPQRSTVWXZ"
 """Letters that are read aloud and typed without mistakes, and that make no words."""
 
 CODE_LETTERS: Final = 8
-MOST_OPEN: Final = 1_000
+MOST_OPEN: Final = 10_000
 LONGEST_CLIENT: Final = 100
 
 
@@ -55,12 +55,12 @@ class Tokens:
 
     Attributes:
         access: Sent with each request.
-        refresh: Exchanged for new tokens, once.
+        refresh: Exchanged for new ones; None where the program has it already.
         seconds: How long `access` is valid.
     """
 
     access: str
-    refresh: str
+    refresh: str | None
     seconds: int
 
 
@@ -151,13 +151,13 @@ class Devices:
         return await self._tokens(row["user"], row["client"])
 
     async def refresh(self, token: str) -> Tokens:
-        """New tokens for a refresh token, which is used up by it.
+        """A new access token for a refresh token, which goes on being valid: the vendor's client takes no other one.
 
         Raises:
-            GrantRefused: INVALID_GRANT: it is unknown, used, expired or revoked.
+            GrantRefused: INVALID_GRANT: it is unknown, expired or revoked.
         """
-        user, client = await self._sessions.take_refresh(token)
-        return await self._tokens(user, client)
+        access, _ = await self._sessions.renew(token, ACCESS_SECONDS)
+        return Tokens(access, None, int(ACCESS_SECONDS))
 
     async def revoke(self, token: str) -> None:
         """End a token of either kind; an unknown one is no error."""

@@ -102,7 +102,7 @@ class Sessions:
 
         Args:
             user_id: Whose it is.
-            kind: `login` and `access` sessions let in; a `refresh` session is only good for `take_refresh`.
+            kind: `login` and `access` sessions let in; a `refresh` session is only good for `renew`.
             client: Name of the program that gets it, at most 100 characters.
             seconds: How long it lasts.
 
@@ -122,23 +122,32 @@ class Sessions:
         login = await self._database.write(work)
         return login.token, login.expires_at
 
-    async def take_refresh(self, token: str) -> tuple[str, str]:
-        """Use up a refresh token: the id of its user, and the client that it was issued to.
+    async def renew(self, refresh: str, seconds: float) -> tuple[str, float]:
+        """Open an access session for a refresh token, which goes on being valid.
+
+        Args:
+            refresh: The token.
+            seconds: How long the new session lasts.
+
+        Returns:
+            The token, and when it ends, in seconds since the epoch.
 
         Raises:
-            GrantRefused: It is none, has ended, or was used before.
+            GrantRefused: It is none, has ended, or was revoked.
         """
-        which = (sessions.c.token_sha256 == digest(token)) & (sessions.c.kind == "refresh")
+        mine = (sessions.c.token_sha256 == digest(refresh)) & (sessions.c.kind == "refresh")
 
-        def work(connection: sa.Connection) -> tuple[str, str]:
-            alive = which & (sessions.c.expires_at > self._clock())
-            taken = sessions.delete().where(alive).returning(sessions.c.user, sessions.c.client)
-            row = connection.execute(taken).one_or_none()
+        # In one transaction: a token that is revoked meanwhile, as by another password, opens nothing any more.
+        def work(connection: sa.Connection) -> Login:
+            alive = mine & (sessions.c.expires_at > self._clock())
+            chosen = sa.select(users, sessions.c.client).join(sessions, sessions.c.user == users.c.id).where(alive)
+            row = connection.execute(chosen).one_or_none()
             if row is None:
-                raise GrantRefused("This refresh token is not valid: it has ended or was used. Sign in again.")
-            return row.user, row.client
+                raise GrantRefused("This refresh token is not valid: it has ended or was revoked. Sign in again.")
+            return self._open(connection, user_of(row), "access", row.client, seconds)
 
-        return await self._database.write(work)
+        login = await self._database.write(work)
+        return login.token, login.expires_at
 
     async def revoke(self, token: str) -> None:
         """End the session of a token, of any kind; nothing happens if there is none."""

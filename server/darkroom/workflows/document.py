@@ -126,10 +126,10 @@ class WorkflowDocument(Settings):
 
     aliases: ClassVar = {"steps": "components"}
 
-    name: Annotated[str, Field(min_length=1, max_length=80)]
+    name: Annotated[str, Field(min_length=1, max_length=100)]
     """Name for people, in any script."""
 
-    description: Annotated[str, Field(max_length=200)] = ""
+    description: Annotated[str, Field(max_length=500)] = ""
     """What it is for."""
 
     tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=40)]], Field(max_length=20)] = Field(

@@ -1,5 +1,6 @@
 """The whole life of an execution, from the upload to the bytes of its result."""
 
+import base64
 import hashlib
 import io
 import json
@@ -12,12 +13,14 @@ import httpx
 import httpx2
 import PIL.Image
 import pytest
+import sqlalchemy as sa
 from httpx_sse import aconnect_sse
 from support.web_room import Web, web_room
 
 from darkroom.faces.rest.autoretouch import executions
 from darkroom.jobs.terms import Terms
 from darkroom.store.ids import as_uuid, from_uuid
+from darkroom.store.schema import webhook_deliveries
 from darkroom.workflows.document import WorkflowDocument
 from darkroom_prompts.gallery import load_gallery
 from darkroom_tools.errors import ProcessingFailed
@@ -27,6 +30,7 @@ from .conftest import REMOVAL, Versions, Worker
 pytestmark = pytest.mark.anyio
 
 BASE = "/v1/workflow/execution"
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 FIELDS = {
     *("id", "workflow", "workflowVersion", "workflowName", "organizationId", "status", "userId", "createdAt"),
     *("startedAt", "finishedAt", "inputFileName", "inputContentHash", "resultContentHash", "resultContentType"),
@@ -337,6 +341,18 @@ async def test_who_waits_too_long_for_a_result_is_asked_to_come_back(
     answer = await ann.get(f"{BASE}/{execution}/result/default")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     worker.gate.set()
+
+
+async def test_whoever_is_named_hears_of_the_end(web: Web, ann: httpx2.AsyncClient, removal: Versions) -> None:
+    hooks = ["https://hooks.example.com/plain", {"url": "https://hooks.example.com/signed", "secret": SECRET}]
+    execution, _ = await run(ann, removal, 19, webhooks=hooks)
+    wanted = sa.select(webhook_deliveries.c.url, webhook_deliveries.c.secret)
+    mine = wanted.where(webhook_deliveries.c.job == from_uuid(execution, "job"))
+    rows = await web.room.database.read(lambda connection: connection.execute(mine).all())
+    assert {row.url: row.secret for row in rows} == {
+        "https://hooks.example.com/plain": None,
+        "https://hooks.example.com/signed": SECRET,
+    }
 
 
 async def test_feedback_is_kept_with_the_pictures_that_were_expected(

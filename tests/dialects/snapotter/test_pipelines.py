@@ -164,6 +164,14 @@ async def test_a_saved_pipeline_keeps_its_id_when_it_is_saved_again(ann: httpx2.
     assert [row["steps"] for row in await listed(ann) if row["id"] == first["id"]] == [STEPS[:1]]
 
 
+async def test_a_name_has_up_to_100_characters_and_a_description_500(ann: httpx2.AsyncClient) -> None:
+    row = await save(ann, "n" * 100, description="d" * 500)
+    assert (row["name"], row["description"]) == ("n" * 100, "d" * 500)
+    for wrong in ({"name": "n" * 101}, {"name": ""}, {"name": "n", "description": "d" * 501}):
+        answer = await ann.post("/api/v1/pipeline/save", json={"steps": STEPS, **wrong})
+        assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_ERROR")
+
+
 async def test_a_pipeline_that_would_not_run_is_not_saved(ann: httpx2.AsyncClient) -> None:
     for steps in ([], [{"toolId": "resize"}], [{"toolId": "crop", "settings": {"shape": "star"}}]):
         answer = await ann.post("/api/v1/pipeline/save", json={"name": "Wrong", "steps": steps})

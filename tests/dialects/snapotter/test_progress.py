@@ -160,7 +160,7 @@ async def test_progress_is_watched_under_an_id_that_the_client_chose(
     answer = await run(ann, "resize", file(photo()), settings={"width": 44}, clientJobId=chosen.upper())
     told = await all_frames(listener, chosen)
     assert told[-1]["jobId"] == answer.headers["x-job-id"]
-    assert (await ann.get(f"/api/v1/jobs/{chosen}")).json()["status"] == "completed"
+    assert (await ann.get(f"/api/v1/jobs/{chosen.replace('-', '')}")).json()["status"] == "completed"
     assert (await ann.get(f"/api/v1/download/{chosen}/result")).content == answer.content
 
 
@@ -263,6 +263,7 @@ async def test_a_call_that_takes_too_long_goes_on_as_a_job(
     monkeypatch.setattr(runs, "finished", impatient)
     answer = await run(ann, "resize", file(photo()), settings={"width": 50})
     assert answer.status_code == 202
+    assert "preference-applied" not in answer.headers
     early = await ann.get(answer.json()["downloadUrl"])
     assert (early.status_code, early.json()["code"], early.headers["retry-after"]) == (409, "CONFLICT", "1")
     gate.set()

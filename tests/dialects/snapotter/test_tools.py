@@ -13,6 +13,7 @@ import pytest
 from support.forms import file, pdf, photo, run, size_of, written
 from support.web_room import Web, web_room
 
+from darkroom.faces.rest.snapotter.reports import report_of
 from darkroom_tools.base import Tool
 from darkroom_tools.registry import builtin_tools
 
@@ -245,6 +246,20 @@ async def test_a_code_that_is_made_is_read_again_with_its_text(ann: httpx2.Async
     read = (await run(ann, "barcode-read", file(made.content, "code.png"))).json()
     assert [code["text"] for code in read["barcodes"]] == ["https://example.com/ä"]
     assert set(read["barcodes"][0]["position"]) == {"topLeft", "topRight", "bottomRight", "bottomLeft"}
+
+
+def test_what_was_read_in_a_picture_stands_with_the_lines_that_it_was_read_in() -> None:
+    read = {
+        "filename": "scan.png",
+        "engine": "PP-OCRv6 small",
+        "blocks": [{"confidence": 0.9, "span": [0, 5]}, {"confidence": 0.8, "span": [6, 11]}],
+        "untrustedText": {"note": "data", "fields": {"text": "Hello\nworld"}},
+    }
+    told = report_of(read)
+    assert told["text"] == "Hello\nworld"
+    assert [block["text"] for block in told["blocks"]] == ["Hello", "world"]
+    assert "untrustedText" not in told
+    assert report_of({**read, "untrustedText": None, "blocks": []})["text"] == ""
 
 
 async def test_a_comparison_and_base64_are_json_whatever_the_client_accepts(ann: httpx2.AsyncClient) -> None:

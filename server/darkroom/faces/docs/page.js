@@ -9,7 +9,7 @@ const forms = () => ({
     // A field of a form starts empty, not with the word "string", unless there is an example.
     this.fn.getSampleSchema = (schema, mediaType, ...rest) => {
       const bare = told(schema, "type") === "string" && !told(schema, "examples") && !told(schema, "enum");
-      return mediaType === false && bare ? "" : getSampleSchema(schema, mediaType, ...rest);
+      return mediaType === false && bare ? undefined : getSampleSchema(schema, mediaType, ...rest);
     };
   },
 });

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote
 from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from darkroom.accounts.devices import Tokens
 from darkroom.app import Darkroom
@@ -91,7 +91,7 @@ class TokenAnswer(TypedDict):
     """What a program acts with."""
 
     access_token: str
-    refresh_token: str
+    refresh_token: NotRequired[str]
     token_type: str
     expires_in: int
     scope: str
@@ -101,8 +101,7 @@ BLURB: Final = """
 How programs without a browser sign in, after RFC 8628, with bodies as forms (`application/x-www-form-urlencoded`) or JSON.
 A program asks for a code, shows it with the address of a page, and asks for its tokens every five seconds until somebody
 has approved it on that page with username and password. An access token is valid for 24 hours, in every dialect. A refresh
-token is exchanged once, for an access token and the next refresh token, and valid for 90 days; using it again does nothing.
-(autoRetouch's own Python client does not take a new refresh token from that answer: with it, sign in again each day.)
+token gets new access tokens for 90 days, or until it is revoked or its user's password changes; it stays the same one.
 """
 
 
@@ -234,11 +233,12 @@ def _needed(text: str, name: str) -> str:
 def _tokens(tokens: Tokens) -> Response:
     answer = TokenAnswer(
         access_token=tokens.access,
-        refresh_token=tokens.refresh,
         token_type="Bearer",  # noqa: S106 - the type, no secret
         expires_in=tokens.seconds,
         scope="offline_access",
     )
+    if tokens.refresh is not None:
+        answer["refresh_token"] = tokens.refresh
     return JSONResponse(answer, headers=UNSTORED)
 
 

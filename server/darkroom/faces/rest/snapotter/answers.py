@@ -158,7 +158,7 @@ def wants_later(request: Request) -> bool:
     )
 
 
-def accepted(job: Job) -> Response:
+def accepted(request: Request, job: Job) -> Response:
     """202 for work that goes on."""
     status = "processing" if not job.ended else "completed" if job.state == "succeeded" else "failed"
     body: Accepted = {
@@ -168,7 +168,9 @@ def accepted(job: Job) -> Response:
         "progressUrl": f"/api/v1/jobs/{job.id}/progress",
         "downloadUrl": download_url(job.id),
     }
-    headers = {"x-job-id": job.id, "location": f"/api/v1/jobs/{job.id}", "preference-applied": "respond-async"}
+    headers = {"x-job-id": job.id, "location": f"/api/v1/jobs/{job.id}"}
+    if wants_later(request):
+        headers["preference-applied"] = "respond-async"
     return JSONResponse(body, 202, headers)
 
 

@@ -106,7 +106,7 @@ async def answer_batch(request: Request, runs: Runs, tool: Tool, order: Order) -
     except DarkroomError as error:
         raise await _named(runs, principal, job, names, error) from error
     if made is None:
-        return accepted(job)
+        return accepted(request, job)
     results = await file_results(runs.room, made)
     failed = failed_files(made.job, names)
     more: dict[str, Any] = {

@@ -11,7 +11,7 @@ from darkroom.principal import Principal
 from darkroom.store.ids import is_id
 from darkroom_tools.errors import DarkroomError
 
-__all__ = ["CLIENT_ID", "ClientNames", "is_chosen", "no_job"]
+__all__ = ["CLIENT_ID", "ClientNames", "chosen_id", "no_job"]
 
 CLIENT_ID = "clientJobId"
 """The label under which a job keeps the id that its client chose."""
@@ -71,19 +71,19 @@ class ClientNames:
         """
         if is_id(text, "job"):
             return text
-        found = await self.wait(room, principal, text.lower(), 0.0) if is_chosen(text) else None
+        chosen = chosen_id(text)
+        found = await self.wait(room, principal, chosen, 0.0) if chosen else None
         if found is None:
             raise no_job()
         return found
 
 
-def is_chosen(text: str) -> bool:
-    """Whether an id is one that a client may have chosen."""
+def chosen_id(text: str) -> str:
+    """An id that a client may have chosen, in its usual form; empty for what is no UUID."""
     try:
-        UUID(text)
+        return str(UUID(text))
     except ValueError:
-        return False
-    return True
+        return ""
 
 
 def no_job() -> NotFound:

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
-from uuid import UUID
 
 from starlette.requests import Request
 
 from darkroom.app import Darkroom
+from darkroom.faces.rest.snapotter.names import chosen_id
 from darkroom.forms import MOST_FILES, Form, Part, read_form
 from darkroom.intake import Resolved
 from darkroom.routing import FILE, parse_json
@@ -110,14 +110,10 @@ def json_of(text: str, name: str, *, listed: str = "") -> dict[str, Any]:
 def _order(settings: Mapping[str, Any], file_id: str, client_id: str, form: Form | None) -> Order:
     others = {key: value for key, value in settings.items() if key != "fileId"}
     wanted = file_id.strip() or str(settings.get("fileId") or "").strip()
-    chosen = client_id.strip()
-    if chosen:
-        try:
-            chosen = str(UUID(chosen))
-        except ValueError as error:
-            raise InvalidSettings(
-                "'clientJobId' should be a UUID, such as crypto.randomUUID() makes.", field="clientJobId"
-            ) from error
+    chosen = chosen_id(client_id.strip())
+    if client_id.strip() and not chosen:
+        text = "'clientJobId' should be a UUID, such as crypto.randomUUID() makes."
+        raise InvalidSettings(text, field="clientJobId")
     return Order(others, handle_of(wanted[:LONGEST_ID]) if wanted else "", chosen, form)
 
 

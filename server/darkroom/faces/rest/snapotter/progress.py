@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from darkroom.faces.rest.common import error_of
 from darkroom.faces.rest.snapotter.answers import ARCHIVE, download_url, failed_files
 from darkroom.faces.rest.snapotter.dialect import FailedFile, code_of
-from darkroom.faces.rest.snapotter.names import is_chosen, no_job
+from darkroom.faces.rest.snapotter.names import chosen_id, no_job
 from darkroom.faces.rest.snapotter.runs import Runs
 from darkroom.jobs.record import Job, Status
 from darkroom.principal import Principal
@@ -69,7 +69,7 @@ def progress_routes(runs: Runs) -> Sequence[Door]:
 
     async def follow(request: Request) -> Response:
         principal, wanted = principal_of(request), request.path_params["jobId"]
-        chosen = wanted.lower() if is_chosen(wanted) else ""
+        chosen = chosen_id(wanted)
         job_id = await runs.names.wait(room, principal, chosen, 0.0) if chosen else wanted
         if job_id is None:
             return room.streams.open(principal, _expected(runs, principal, chosen))

@@ -94,7 +94,7 @@ class Runs:
         """
         made = await self.wait(request, owner, job, order)
         if made is None:
-            return accepted(job)
+            return accepted(request, job)
         saved = await self._keep(owner, made, order.file_id) if order.file_id else ""
         told = {**(more or {})}
         if made.main is None and (source := order.name or await self._name_of(owner, order)):
