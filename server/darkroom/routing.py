@@ -60,7 +60,7 @@ class Dialect:
         name: For people, such as `Solo Works`.
         prefixes: Beginnings of its paths; of all dialects the longest one that fits decides.
         refuse: Its form of an error, also for what is refused before any route is looked for.
-        blurb: What the documentation says of it, Markdown; with what the seed leaves open and is our proposal.
+        blurb: What the documentation says of it, Markdown; with what its public description leaves open and is our proposal.
         body_bytes: Longest body that is no form.
         error: Type of its errors' bodies, as an answer of `Says`.
         tags: Groups of its addresses in the documentation: a name by a pattern of paths, such as `/api/v1/tools/*/batch`;
@@ -103,7 +103,7 @@ class Says:
         more: Further answers by status, each a type or media type.
         headers: Of the answer: what each says.
         tools: Whether its one path parameter names a tool; the documentation then has an address for each tool.
-        inferred: What of this the seed document does not say.
+        inferred: What of this the public description of the dialect does not say.
     """
 
     summary: str

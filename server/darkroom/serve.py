@@ -87,12 +87,13 @@ async def serve(config: Config, *, background: bool, idle_seconds: float | None)
             server = build_server(mcp_room(room))
             room.links.base = (config.public_url or _address(listener)).rstrip("/")
             activity = Activity(last=time.monotonic())
+            welcome = "" if background else await _welcome(room)
             async with _unix_socket(room, server, activity) as door, anyio.create_task_group() as tasks:
                 web = _HttpServer(_web_config(room, server, with_mcp=not background))
                 tasks.start_soon(_serve_http, web, listener)
                 if not background:
                     sys.stderr.write(f"Darkroom serves {_address(listener)} (MCP at {_address(listener)}/mcp)\n")
-                    await _introduce(room)
+                    sys.stderr.write(welcome)
                 await _until_done(room, activity, idle_seconds)
                 door.close()  # who comes now shall start the next server
                 room.jobs.stop_claiming()
@@ -100,12 +101,15 @@ async def serve(config: Config, *, background: bool, idle_seconds: float | None)
                 web.should_exit = True
 
 
-async def _introduce(room: Darkroom) -> None:
-    """At the first start, make the first admin; a password that nobody chose is told once."""
+async def _welcome(room: Darkroom) -> str:
+    """At the first start, make the first admin; what to say of a password that nobody chose, once."""
+    if room.config.auth == "off":
+        return ""
     chosen = room.config.admin_password
     made = await room.users.ensure_admin(chosen.get_secret_value() if chosen else None)
-    if made is not None and room.config.auth == "on":
-        sys.stderr.write(f"User admin, password {made} (shown this once). Keys: darkroom keys create NAME\n")
+    if made is None:
+        return ""
+    return f"User admin, password {made} (shown this once). Keys: darkroom keys create NAME\n"
 
 
 async def serve_standalone(config: Config, roots: Sequence[Path]) -> None:

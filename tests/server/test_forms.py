@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ async def test_it_does_not_matter_how_the_bytes_arrive(desk: Desk, cuts: list[in
     places = sorted({0, *(cut for cut in cuts if cut < len(whole)), len(whole)})
 
     async def pieces() -> AsyncIterator[bytes]:
-        for start, end in zip(places, places[1:], strict=False):
+        for start, end in pairwise(places):
             yield whole[start:end]
 
     answer = await desk.send(content=pieces(), headers={"content-type": built.headers["content-type"]})

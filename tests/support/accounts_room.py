@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from argon2 import PasswordHasher
-
 from darkroom.accounts.identity import Identity
 from darkroom.accounts.keys import Keys
 from darkroom.accounts.passwords import Passwords
@@ -17,11 +15,9 @@ from darkroom.accounts.throttle import Tries
 from darkroom.accounts.users import User, Users
 from darkroom.principal import LOCAL, Principal
 from darkroom.store.database import Database
+from support.web_room import PASSWORD, QUICK
 
-PASSWORD = "Correct-horse-1"
 HERE = "192.0.2.7"
-QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-"""Argon2id as cheap as it gets: these tests are not about how long a hash takes."""
 
 
 @dataclass

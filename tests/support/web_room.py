@@ -1,16 +1,19 @@
 """A whole server over HTTP, with accounts: an admin, two users, and their keys."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import anyio
 import httpx2
 import uvicorn
+from argon2 import PasswordHasher
 from starlette.applications import Starlette
 
+from darkroom.accounts import passwords
 from darkroom.app import Darkroom, open_darkroom
 from darkroom.config import Config
 from darkroom.faces.mcp.server import build_server
@@ -20,6 +23,9 @@ from darkroom.serve import mcp_room
 from darkroom.web import web_app
 
 PASSWORD = "Correct-horse-1"
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""Argon2id as cheap as it gets: these tests are not about how long a hash takes."""
+
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 
 
@@ -58,8 +64,10 @@ class Web:
 @asynccontextmanager
 async def web_room(folder: Path, **config: Any) -> AsyncIterator[Web]:
     """A server on a free port over an empty data directory."""
-    chosen = Config(data_dir=folder, admin_password=PASSWORD, **{"workers": 2, "rate_limit": 0, **config})
-    async with open_darkroom(chosen) as room:
+    chosen = Config(data_dir=folder, admin_password=PASSWORD, **{"workers": 1, "rate_limit": 0, **config})
+    async with AsyncExitStack() as opened:
+        opened.enter_context(patch.object(passwords, "HASHER", QUICK))
+        room = await opened.enter_async_context(open_darkroom(chosen))
         await room.users.ensure_admin(PASSWORD)
         people = [await room.users.create(LOCAL, name, PASSWORD) for name in ("ann", "ben")]
         ids = (LOCAL.id, *(person.id for person in people))

@@ -72,13 +72,13 @@ class Passwords:
 
     Args:
         tries: Counts them.
-        hasher: With the parameters of new hashes.
+        hasher: With the parameters of new hashes; those of RFC 9106 if None.
     """
 
-    def __init__(self, tries: Tries, hasher: PasswordHasher = HASHER) -> None:
+    def __init__(self, tries: Tries, hasher: PasswordHasher | None = None) -> None:
         self._tries = tries
-        self._hasher = hasher
-        self._nobody = _hash_of_nobody(hasher)
+        self._hasher = hasher or HASHER
+        self._nobody = _hash_of_nobody(self._hasher)
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
 

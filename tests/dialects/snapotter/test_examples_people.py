@@ -1,4 +1,4 @@
-"""The examples of the seed document about signing in and keys, as they stand there."""
+"""The examples of the public description about signing in and keys, as they stand there."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Every example of the seed document that runs something, sent as `curl` sends it, and its table of tools."""
+"""Every example of the public description that runs something, sent as `curl` sends it, and its table of tools."""
 
 import io
 import json

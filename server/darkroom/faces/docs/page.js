@@ -9,8 +9,16 @@ const forms = () => ({
     // A field of a form starts empty, not with the word "string", unless there is an example.
     this.fn.getSampleSchema = (schema, mediaType, ...rest) => {
       const bare = told(schema, "type") === "string" && !told(schema, "examples") && !told(schema, "enum");
-      return mediaType === false && bare ? undefined : getSampleSchema(schema, mediaType, ...rest);
+      return mediaType === false && bare ? "" : getSampleSchema(schema, mediaType, ...rest);
     };
+  },
+  wrapComponents: {
+    // And a field that stays empty is not sent.
+    ParameterIncludeEmpty: (Original, { React }) => (props) =>
+      React.createElement(Original, {
+        ...props,
+        isIncludedOptions: { ...props.isIncludedOptions, defaultValue: false },
+      }),
   },
 });
 

@@ -30,7 +30,7 @@ Workflows that retouch pictures, run one picture at a time: upload, create an ex
   at autoRetouch.
 - An organization is your team. Executions and pictures are yours alone, also within it.
 
-Not in the seed, so taken from autoRetouch's other public texts and clients: everything but the two addresses of workflows
+Not in the public description of workflows, so taken from autoRetouch's other public texts and clients: everything but the two addresses of workflows
 and the form of errors. Inferred or our own: the text of `message` beside 404; what a workflow asks for beside its picture,
 in the settings of the component `input`; `settings` of an execution, and its `error`; 402 when credits run out, where no
 execution is made; `retry`, after which the same id goes on with a new try, for what failed or was cancelled only; the

@@ -4,13 +4,13 @@ import secrets
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NotRequired
 from urllib.parse import parse_qsl, quote
 
 from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from darkroom.accounts.devices import Tokens
 from darkroom.app import Darkroom

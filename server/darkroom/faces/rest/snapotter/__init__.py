@@ -1,4 +1,4 @@
-"""The dialect of seed 001: tools, pipelines, files, people and the site."""
+"""The dialect of Stirling Image: tools, pipelines, files, people and the site."""
 
 from collections.abc import Sequence
 

@@ -78,7 +78,7 @@ BLURB: Final = """\
 Tools, pipelines, files and people in the manner of Stirling Image ("snapotter"). A tool answers with the file it made; \
 `Accept: application/json` asks for `{jobId, downloadUrl, …}` instead, and `Prefer: respond-async` for `202` at once.
 
-What the seed document leaves open and is proposed here: `GET /api/v1/tools` and `/api/v1/tools/{id}` tell what there is; \
+What the public description leaves open and is proposed here: `GET /api/v1/tools` and `/api/v1/tools/{id}` tell what there is; \
 `GET /api/v1/jobs/{id}` tells once what its `/progress` streams, and `POST …/cancel` ends the work; \
 `GET /api/v1/download/{jobId}/{name}` hands a result out again for as long as it is kept; a call that takes over a minute \
 goes on and answers `202`; `pipelineId` runs a saved pipeline; a ZIP of a batch holds `_report.json`, and `errors.json` where \

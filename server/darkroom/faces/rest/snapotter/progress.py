@@ -92,7 +92,7 @@ def progress_routes(runs: Runs) -> Sequence[Door]:
         }
         return JSONResponse(answer)
 
-    proposed = "the seed document has `progress` only."
+    proposed = "the public description has `progress` only."
     return [
         Door(
             "/api/v1/jobs/{jobId}/progress",

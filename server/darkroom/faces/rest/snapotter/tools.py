@@ -87,7 +87,7 @@ def tool_routes(runs: Runs) -> Sequence[Door]:
             job = await runs.accept(request, owner, tool, arguments, order, archive=tool.output in SEVERAL)
         return await runs.answer(request, owner, job, order)
 
-    proposed = "the seed document has no list of tools."
+    proposed = "the public description has no list of tools."
     return [
         Door(
             "/api/v1/tools",
@@ -116,7 +116,7 @@ def tool_routes(runs: Runs) -> Sequence[Door]:
                 headers=HEADERS,
                 tools=True,
                 inferred="JSON on `Accept: application/json`, 202 on `Prefer: respond-async`, fields by name for second "
-                "files; the seed says that the file itself comes back.",
+                "files; the public description says that the file itself comes back.",
             ),
         ),
     ]
