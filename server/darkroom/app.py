@@ -191,7 +191,7 @@ class Darkroom:
             return None
         audience = config.oauth_audience
         made_for = (lambda: audience) if audience else lambda: f"{self.links.base}/mcp"
-        return ExternalIssuer(self.database, config.oauth_issuer, made_for).principal_of
+        return ExternalIssuer(self.database, config.oauth_issuer, made_for, config.max_users).principal_of
 
     def _make_executor(self) -> SegmentedExecutor:
         """What runs plans: this machine's workers, and the image engine for generative steps."""

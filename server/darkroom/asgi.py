@@ -3,7 +3,7 @@
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -32,7 +32,7 @@ __all__ = ["PLAIN", "Access", "build_web", "is_loopback"]
 log = logging.getLogger(__name__)
 
 UPLOADS = "/u/"
-UNLIMITED = ("/api/health",)
+UNLIMITED = ("/api/health", "/api/v1/health", "/health", "/v1/health")
 """Answers however much the caller asked for."""
 
 ANY_METHOD = frozenset({"*"})
@@ -83,12 +83,15 @@ class Gate:
             self._check_names(request)
             scope[PRINCIPAL] = await self._caller(request)
             limits = await self._count(request, scope[PRINCIPAL])
+            send = _with_headers(send, limits)
+            if limits is not None and not limits.allowed:
+                raise _too_often(limits)
         except DarkroomError as error:
             await self._refuse(request, error)(scope, receive, send)
             return
         if len(scope["path"]) > 1:
             scope["path"] = scope["path"].rstrip("/")  # every address is found with and without a slash at its end
-        await self._app(scope, receive, _with_headers(send, limits))
+        await self._app(scope, receive, send)
 
     def _check_names(self, request: Request) -> None:
         if not self._known(request.headers.get("host", "")):
@@ -114,14 +117,7 @@ class Gate:
         if self._access.count is None or request.url.path in UNLIMITED:
             return None
         address = request.client.host if request.client else ""
-        found = await self._access.count(caller.id if isinstance(caller, Principal) else f"address {address}")
-        if not found.allowed:
-            raise RateLimited(
-                f"Over {found.limit} requests a minute came. Try again in {found.retry_after} seconds.",
-                retryAfter=found.retry_after,
-                limit=found.limit,
-            )
-        return found
+        return await self._access.count(caller.id if isinstance(caller, Principal) else f"address {address}")
 
     def _known(self, netloc: str) -> bool:
         try:
@@ -129,6 +125,14 @@ class Gate:
         except ValueError:
             return False
         return is_loopback(host) or host in self._access.hosts
+
+
+def _too_often(limits: Pass) -> RateLimited:
+    return RateLimited(
+        f"Over {limits.limit} requests a minute came. Try again in {limits.retry_after} seconds.",
+        retryAfter=limits.retry_after,
+        limit=limits.limit,
+    )
 
 
 def _with_headers(send: Send, limits: Pass | None) -> Send:
@@ -159,11 +163,20 @@ PLAIN = Dialect("Darkroom", ("/",), _plain)
 
 
 class Refusals:
-    """Errors in the form of the dialect that their address belongs to."""
+    """Errors in the form of the dialect that their address belongs to.
 
-    def __init__(self, dialects: Sequence[Dialect], metadata: Callable[[], str | None]) -> None:
+    Args:
+        dialects: Who speaks where.
+        metadata: As for `Access`.
+        only_over_mcp: Names that mean nothing to callers of a dialect; sentences with one are left out for them.
+    """
+
+    def __init__(
+        self, dialects: Sequence[Dialect], metadata: Callable[[], str | None], only_over_mcp: Collection[str] = ()
+    ) -> None:
         self._dialects = (*dialects, PLAIN)
         self._metadata = metadata
+        self._foreign = re.compile(rf"\b({'|'.join(only_over_mcp)})\b") if only_over_mcp else None
 
     def dialect_of(self, path: str) -> Dialect:
         """Who speaks at a path."""
@@ -174,6 +187,10 @@ class Refusals:
         dialect = self.dialect_of(request.url.path)
         if isinstance(error, NotFound) and error.details.get("address"):
             error = NotFound(f"{dialect.name} has nothing at this address.")
+        if self._foreign is not None and dialect is not PLAIN:
+            sentences = re.split(r"(?<=[.?]) ", error.message)
+            known = [sentence for sentence in sentences if not self._foreign.search(sentence)]
+            error.message = " ".join(known) or error.message
         answer = dialect.refuse(request, error, reference or secrets.token_hex(8))
         if (seconds := error.details.get("retryAfter")) is not None:
             answer.headers["retry-after"] = str(seconds)
@@ -218,6 +235,7 @@ def build_web(
     health: Callable[[], dict[str, Any]],
     access: Access,
     dialects: Sequence[Dialect] = (),
+    only_over_mcp: Collection[str] = (),
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None,
 ) -> Starlette:
     """The application over the faces' routes.
@@ -227,6 +245,7 @@ def build_web(
         health: The facts of `/api/health`; must not wait for anything.
         access: Who may ask.
         dialects: Who speaks where, beside our own.
+        only_over_mcp: Names that errors speak of and that mean nothing in a dialect.
         lifespan: Runs as long as the application does.
 
     Raises:
@@ -240,7 +259,7 @@ def build_web(
     every = [Door("/api/health", answer_health, needs=PUBLIC), *routes]
     _refuse_open(every)
     _refuse_duplicates(every)
-    refusals = Refusals(dialects, access.metadata)
+    refusals = Refusals(dialects, access.metadata, only_over_mcp)
 
     @asynccontextmanager
     async def running(_app: Starlette) -> AsyncIterator[None]:

@@ -87,6 +87,7 @@ def web_app(room: Darkroom, server: "McpServer", *, with_mcp: bool = True) -> St
         health=room.health,
         access=_access(room, hosts),
         dialects=DIALECTS,
+        only_over_mcp=managers(),
         lifespan=server.session_manager.run,
     )
 

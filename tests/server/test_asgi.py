@@ -20,7 +20,7 @@ from darkroom import serve
 from darkroom.accounts.throttle import Pass
 from darkroom.asgi import Access, build_web, is_loopback
 from darkroom.bodies import WINDOW_BYTES, BodyGuard
-from darkroom.errors import Overloaded, Unauthorized
+from darkroom.errors import NotFound, Overloaded, Unauthorized
 from darkroom.principal import Principal
 from darkroom.routing import PUBLIC, SIGNED_IN, Dialect, Door, principal_of
 
@@ -331,6 +331,21 @@ async def test_an_address_is_found_with_and_without_a_slash_at_its_end() -> None
             assert (answer.status_code, answer.json()) == (200, {"bytes": 2})
 
 
+async def test_what_an_error_says_of_mcp_is_left_out_for_other_clients() -> None:
+    async def missing(_request: Request) -> Response:
+        raise NotFound("There is no image 'x'. list_images shows all. Hand it in first.")
+
+    async def lone(_request: Request) -> Response:
+        raise NotFound("See list_images.")
+
+    routes = [Door(path, missing, needs=PUBLIC) for path in ("/loud/x", "/x")] + [Door("/loud/y", lone, needs=PUBLIC)]
+    app = build_web(routes, health=dict, access=OPEN, dialects=[LOUD], only_over_mcp=["list_images"])
+    async with client(app) as http:
+        assert (await http.get("/loud/x")).json()["loud"] == "THERE IS NO IMAGE 'X'. HAND IT IN FIRST."
+        assert "list_images" in (await http.get("/x")).json()["error"]
+        assert (await http.get("/loud/y")).json()["loud"] == "SEE LIST_IMAGES."
+
+
 async def test_problems_are_told_after_rfc_9457_to_who_asks_for_that() -> None:
     async with client(web()) as http:
         answer = await http.get("/nothing", headers={"accept": "application/problem+json"})
@@ -352,6 +367,7 @@ async def test_requests_over_the_limit_are_told_when_to_come_back() -> None:
         await http.get("/known")
         last = await http.get("/loud")
         assert (last.status_code, last.headers["retry-after"]) == (429, "30")
+        assert (last.headers["x-ratelimit-remaining"], last.headers["x-ratelimit-reset"]) == ("0", "60")
         assert set(last.json()) == {"loud", "id"}
         assert (await http.get("/api/health")).status_code == 200
     assert seen == ["ann", "address 127.0.0.1", "address 127.0.0.1"]

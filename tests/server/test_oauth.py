@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from darkroom.accounts.oauth import ExternalIssuer, IssuerUnavailable
-from darkroom.errors import Unauthorized
+from darkroom.errors import LimitReached, Unauthorized
 from darkroom.principal import OWN
 from darkroom.store.database import Database
 
@@ -71,7 +71,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     async with Database(f"sqlite:///{tmp_path / 'test.db'}") as database:
         issuer, clock = Issuer(), Clock()
         transport = httpx2.MockTransport(issuer.answer)
-        yield Door(issuer, ExternalIssuer(database, ISSUER, lambda: AUDIENCE, transport, clock), clock)
+        yield Door(issuer, ExternalIssuer(database, ISSUER, lambda: AUDIENCE, 3, transport, clock), clock)
 
 
 async def test_a_user_of_the_issuer_is_the_same_one_every_time(door: Door) -> None:
@@ -151,3 +151,12 @@ async def test_an_issuer_that_is_down_is_said_to_be_and_asked_again_later(door: 
     door.issuer.down = False
     door.clock.now += 61
     assert (await door.external.principal_of(door.issuer.token())).username
+
+
+async def test_there_are_no_more_users_than_there_may_be(door: Door) -> None:
+    for sub in ("u1", "u2", "u3"):
+        await door.external.principal_of(door.issuer.token(sub=sub))
+    with pytest.raises(LimitReached) as raised:
+        await door.external.principal_of(door.issuer.token(sub="u4"))
+    assert raised.value.code == "USER_LIMIT_REACHED"
+    assert (await door.external.principal_of(door.issuer.token(sub="u1"))).permissions == OWN

@@ -14,7 +14,7 @@ import jwt
 import sqlalchemy as sa
 
 from darkroom.accounts.permissions import ROLES, SCOPES
-from darkroom.errors import DarkroomError, Unauthorized
+from darkroom.errors import DarkroomError, LimitReached, Unauthorized
 from darkroom.principal import LOCAL, Principal
 from darkroom.store.database import Database
 from darkroom.store.ids import new_id
@@ -57,6 +57,7 @@ class ExternalIssuer:
         database: Where its users are.
         issuer: As it stands in its tokens.
         audience: What its tokens must be made for; asked when one comes.
+        most: How many users there may be, of all kinds.
         transport: How it is reached; another one in tests.
         clock: Seconds, for the age of its keys.
     """
@@ -66,12 +67,14 @@ class ExternalIssuer:
         database: Database,
         issuer: str,
         audience: Callable[[], str],
+        most: int = 100,
         transport: httpx2.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._issuer = issuer
         self._audience = audience
+        self._most = most
         self._transport = transport
         self._clock = clock
         self._keys: Mapping[str, jwt.PyJWK] = {}
@@ -86,13 +89,14 @@ class ExternalIssuer:
 
         Raises:
             Unauthorized: It is no valid token of this issuer for this server.
+            LimitReached: USER_LIMIT_REACHED: its user would be one too many.
             IssuerUnavailable: Its keys cannot be had.
         """
         claims = await self._claims(token)
         external = f"{self._issuer}|{claims['sub']}"[:LONGEST_EXTERNAL]
         row = await self._database.read(lambda connection: _known(connection, external))
         if row is None:
-            row = await self._database.write(lambda connection: _made(connection, external, claims))
+            row = await self._database.write(lambda connection: _made(connection, external, claims, self._most))
         permissions = ROLES[row.role]
         written = claims.get("scope", claims.get("scp", ""))
         scopes = written.split() if isinstance(written, str) else [str(scope) for scope in written]
@@ -177,10 +181,14 @@ def _known(connection: sa.Connection, external: str) -> Any:
     return connection.execute(sa.select(users).where(users.c.external == external)).one_or_none()
 
 
-def _made(connection: sa.Connection, external: str, claims: Mapping[str, Any]) -> Any:
+def _made(connection: sa.Connection, external: str, claims: Mapping[str, Any], most: int) -> Any:
     """The row of an issuer's user who comes for the first time."""
     if (row := _known(connection, external)) is not None:
         return row
+    if connection.execute(sa.select(sa.func.count()).select_from(users)).scalar_one() >= most:
+        raise LimitReached(
+            f"There may be {most} users, and there are. Ask who runs this server.", code="USER_LIMIT_REACHED", limit=most
+        )
     identifier, now = new_id("usr"), time.time()
     wanted = str(claims.get("preferred_username") or claims.get("email") or "")
     name = "".join(c for c in wanted if c.isascii() and (c.isalnum() or c in "_.-"))[:40] or "user"
