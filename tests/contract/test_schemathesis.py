@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import anyio
 import pytest
@@ -17,6 +18,7 @@ from support.odd import TEST_PHOTO
 from support.onnx_models import install, stand_ins
 from support.web_room import PASSWORD, Web, web_room
 
+from darkroom.faces.rest.snapotter import progress
 from darkroom.jobs.terms import Terms
 from darkroom.principal import LOCAL
 from darkroom.store.ids import as_uuid
@@ -26,24 +28,25 @@ from darkroom_prompts.gallery import load_gallery
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
 
 TESTS = Path(__file__).parents[1]
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 CONFIGURATION = """\
 continue-on-failure = true
 request-timeout = 120
 [generation]
 deterministic = true
-max-examples = 5
+max-examples = {each}
 [phases.examples]
 enabled = false
 [phases.stateful]
 enabled = false
 [phases.coverage]
 generate-duplicate-query-parameters = true
-unexpected-methods = ["DELETE", "PUT", "TRACE"]
+unexpected-methods = ["TRACE"]
 [checks.positive_data_acceptance]
 enabled = false
 [[operations]]
 include-path-regex = "^/api/v1/tools/[a-z0-9-]+$"
-generation.max-examples = 2
+generation.max-examples = {tool}
 phases.coverage.enabled = false
 """
 """What fits a schema may still name what there is not, or be no picture: it need not be accepted. All tools are handled by
@@ -54,7 +57,8 @@ the same code, so few calls of each will do."""
 async def web(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Web]:
     where = tmp_path_factory.mktemp("data")
     install(where, stand_ins())
-    with serving_images() as engine:
+    # Who follows a made-up id need not wait for its call.
+    with serving_images() as engine, patch.object(progress, "PING_SECONDS", 0.01):
         async with web_room(where, fetch=False, **engine.settings) as served:
             yield served
 
@@ -146,7 +150,8 @@ def facts(images: list[str], jobs: list[str], workflows: list[str], digest: str)
 async def test_no_call_is_answered_otherwise_than_the_document_says(
     web: Web, found: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "schemathesis.toml").write_text(CONFIGURATION, encoding="utf-8")
+    written = CONFIGURATION.format(each=10 if THOROUGH else 2, tool=3 if THOROUGH else 1)
+    (tmp_path / "schemathesis.toml").write_text(written, encoding="utf-8")
     calls = tmp_path / "calls.txt"
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", tmp_path / "schemathesis.toml"]
     command += ["run", f"{web.url}/openapi.json", "--header", f"Authorization: Bearer {web.admin}", "--no-color"]
@@ -162,4 +167,4 @@ async def test_no_call_is_answered_otherwise_than_the_document_says(
     answers = [line.split(" ") for line in calls.read_text(encoding="utf-8").splitlines()]
     assert told <= {(method, path) for method, path, _ in answers}
     right = {(method, path) for method, path, status in answers if status.startswith("2")} & told
-    assert len(right) > 0.9 * len(told), sorted(told - right)
+    assert len(right) > (0.9 if THOROUGH else 0.8) * len(told), sorted(told - right)

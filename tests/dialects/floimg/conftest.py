@@ -1,12 +1,10 @@
 """A server with an image engine and a workflow, and who calls it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import pytest
-from support.documented import CHECKED
-from support.image_engine import ImageEngine, serving_images
+from support.image_engine import ImageEngine
 from support.web_room import Web, web_room
 
 from darkroom.workflows.document import WorkflowDocument
@@ -32,22 +30,9 @@ SOCIAL = {
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[ImageEngine]:
-    with serving_images() as serving:
-        yield serving
-
-
-@pytest.fixture(scope="session")
 async def web(tmp_path_factory: pytest.TempPathFactory, engine: ImageEngine, anyio_backend: str) -> AsyncIterator[Web]:
     async with web_room(tmp_path_factory.mktemp("floimg"), max_file_mb=1, **engine.settings) as running:
         yield running
-
-
-@pytest.fixture
-async def client(web: Web) -> AsyncIterator[httpx2.AsyncClient]:
-    """Speaks as the user `ann`; what comes back is what is documented."""
-    async with web.client(web.user, **CHECKED) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,8 @@ image.pixels.write_to_file(f"{sys.argv[1]}/svg.png")
 
 def in_a_fresh_process(program: str, folder: Path, *words: str, **environment: str) -> str:
     """Run a program as a worker does, before anything else started fontconfig; what it said on standard error."""
-    folder.mkdir(exist_ok=True)
+    # There beforehand: fontconfig complains when another thread of the process makes it in the same moment.
+    (folder / ".cache" / "fontconfig").mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", program, str(folder), *words],
         env={**os.environ, "FONTCONFIG_FILE": fonts_conf(), "HOME": str(folder), **environment},
