@@ -28,12 +28,12 @@ from starlette.applications import Starlette
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 pyvips.cache_set_max(0)
-def small(data, width, quality):
-    return pyvips.Image.thumbnail_buffer(data, width, height=width).jpegsave_buffer(Q=quality)
+def small(data, width, height):
+    return pyvips.Image.thumbnail_buffer(data, width, height=height, crop="centre").jpegsave_buffer(Q=80)
 async def resize(request):
     async with request.form() as form:
         data = await form["file"].read()
-        made = await anyio.to_thread.run_sync(small, data, int(form["width"]), int(form["quality"]))
+        made = await anyio.to_thread.run_sync(small, data, int(form["width"]), int(form["height"]))
     return Response(made, media_type="image/jpeg")
 async def cached(request): return FileResponse(sys.argv[1])
 routes = [Route("/resize", resize, methods=["POST"]), Route("/cached", cached)]
@@ -107,9 +107,9 @@ def post(path: str, data: dict[str, str], photo: bytes, key: str = "") -> bytes:
 
 
 def varied() -> Iterator[tuple[int, int]]:
-    """Widths about 800 and qualities, never the same pair twice: what was asked before would need no work."""
+    """Sizes about 800 × 600, never the same one twice: what was asked before would need no work."""
     for n in count():
-        yield 800 + n // 30 % 200, 60 + n % 30
+        yield 790 + n // 40, 580 + n % 40
 
 
 @contextmanager
@@ -131,17 +131,17 @@ def serving(folder: Path) -> Iterator[tuple[int, str, str]]:
 async def resizes(url: str, key: str, peer: str, photo: bytes) -> None:
     """12 MP to 800 px, side by side."""
     print(f"POST of a 12 MP photo, resized to about 800 px, {SECONDS:g} s each")
+    ours_next, peer_next = varied(), varied()
     for connections in CONNECTIONS:
-        ours_next, peer_next = varied(), varied()
 
         def ask_ours() -> bytes:
-            width, quality = next(ours_next)  # noqa: B023 - used within this turn of the loop
-            settings = f'{{"width": {width}, "quality": {quality}}}'
+            width, height = next(ours_next)
+            settings = f'{{"width": {width}, "height": {height}, "fit": "cover"}}'
             return post("/api/v1/tools/resize", {"settings": settings}, photo, key)
 
         def ask_peer() -> bytes:
-            width, quality = next(peer_next)  # noqa: B023 - as above
-            return post("/resize", {"width": str(width), "quality": str(quality)}, photo)
+            width, height = next(peer_next)
+            return post("/resize", {"width": str(width), "height": str(height)}, photo)
 
         mine = await under_load(url, ask_ours, connections, SECONDS, get("/api/health"))
         theirs = await under_load(peer, ask_peer, connections, SECONDS)

@@ -187,7 +187,9 @@ def _made(connection: sa.Connection, external: str, claims: Mapping[str, Any], m
         return row
     if connection.execute(sa.select(sa.func.count()).select_from(users)).scalar_one() >= most:
         raise LimitReached(
-            f"There may be {most} users, and there are. Ask who runs this server.", code="USER_LIMIT_REACHED", limit=most
+            f"There may be {most} users, and there are. Ask who runs this server.",
+            code="USER_LIMIT_REACHED",
+            limit=most,
         )
     identifier, now = new_id("usr"), time.time()
     wanted = str(claims.get("preferred_username") or claims.get("email") or "")
