@@ -66,8 +66,8 @@ async def web_room(folder: Path, **config: Any) -> AsyncIterator[Web]:
     """A server on a free port over an empty data directory."""
     chosen = Config(data_dir=folder, admin_password=PASSWORD, **{"workers": 1, "rate_limit": 0, **config})
     async with AsyncExitStack() as opened:
-        opened.enter_context(patch.object(passwords, "HASHER", QUICK))
-        room = await opened.enter_async_context(open_darkroom(chosen))
+        with patch.object(passwords, "HASHER", QUICK):  # while it is built only: other tests run beside it
+            room = await opened.enter_async_context(open_darkroom(chosen))
         await room.users.ensure_admin(PASSWORD)
         people = [await room.users.create(LOCAL, name, PASSWORD) for name in ("ann", "ben")]
         ids = (LOCAL.id, *(person.id for person in people))
