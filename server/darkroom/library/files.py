@@ -223,6 +223,18 @@ class Files:
 
         return await self._database.write(work)
 
+    async def get(self, principal: Principal, handle: str) -> ImageRecord:
+        """One's own image, or anybody's for who may use everybody's files.
+
+        Raises:
+            NotFound: There is no such image that the principal may use.
+        """
+        wanted = sa.select(images).where(images.c.id == handle)
+        row = await self._database.read(lambda connection: connection.execute(wanted).mappings().one_or_none())
+        if row is None or (row["owner"] != principal.id and not principal.may("files:all")):
+            raise missing(handle)
+        return ImageRecord(**row)
+
     async def acting_for(self, principal: Principal, handle: str) -> Principal:
         """Whom to act for with an image: oneself with one's own, its owner for who may use everybody's files.
 
@@ -231,12 +243,9 @@ class Files:
         Raises:
             NotFound: There is no such image that the principal may use.
         """
-        wanted = sa.select(images.c.owner).where(images.c.id == handle)
-        owner = await self._database.read(lambda connection: connection.scalar(wanted))
+        owner = (await self.get(principal, handle)).owner
         if owner == principal.id:
             return principal
-        if owner is None or not principal.may("files:all"):
-            raise missing(handle)
         return replace(principal, id=owner, roots=(), member_of=principal.organisation)
 
     async def by_digest(self, principal: Principal, sha256: str) -> ImageRecord:

@@ -113,7 +113,8 @@ class Renditions:
             raise InvalidSettings(f"There is no rendition {kind[:40]!r}. There are: {', '.join(KINDS)}.", got=kind[:40])
         form = _FORMS[kind]
         own = self._blobs.path(record.sha256)
-        if not await asyncio.to_thread(own.exists):
+        there, found = await asyncio.to_thread(lambda: (own.exists(), self._cache.find(record.sha256, kind)))
+        if not there:
             raise NotFound(GONE)
         if _is_already(record, form):
             return own, record.media_type
@@ -122,7 +123,6 @@ class Renditions:
                 f"A {record.format.upper()} file is no picture that can be shown. Download the file itself.",
                 got=record.format,
             )
-        found = await asyncio.to_thread(self._cache.find, record.sha256, kind)
         return found or await self._make_once(record, kind), form.media_type
 
     async def sweep(self) -> int:

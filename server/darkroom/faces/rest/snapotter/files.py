@@ -233,7 +233,7 @@ class _Files:
         Raises:
             NotFound: There is none, or it is somebody else's: the answer is the same.
         """
-        return await self._room.library.get(*await self._named(request))
+        return await self._room.files.get(principal_of(request), request.path_params["id"])
 
     def _tool_id(self, principal: Principal, name: str) -> str:
         try:
