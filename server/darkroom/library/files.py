@@ -41,6 +41,9 @@ _NEWER = (_kin.c.root == images.c.root) & (_kin.c.owner == images.c.owner) & _ki
 _NEWER &= _kin.c.version > images.c.version
 
 
+_NAMED = sa.select(images).where(images.c.id == sa.bindparam("handle"))
+
+
 class Files:
     """The files of all owners.
 
@@ -229,8 +232,8 @@ class Files:
         Raises:
             NotFound: There is no such image that the principal may use.
         """
-        wanted = sa.select(images).where(images.c.id == handle)
-        row = await self._database.read(lambda connection: connection.execute(wanted).mappings().one_or_none())
+        named = {"handle": handle}
+        row = await self._database.read(lambda connection: connection.execute(_NAMED, named).mappings().one_or_none())
         if row is None or (row["owner"] != principal.id and not principal.may("files:all")):
             raise missing(handle)
         return ImageRecord(**row)
